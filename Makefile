@@ -1,0 +1,65 @@
+# Two commands: `make demo` and `make test`. Each builds .venv by itself; `make` alone lists them all.
+#   PYTHON=python3.12     the interpreter .venv is made from, 3.11 or newer (default: the first that is found)
+#   TORCH_INDEX=https://  where to get torch from, and nothing else: name an index of CPU builds where the usual
+#                         one would send several GB of CUDA libraries; read when .venv is built (`make clean` first)
+#   ARGS="--full"         passed on to `pliant demo`, or to pytest by `make test` and `make test-all`
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+TORCH_INDEX ?=
+ARGS ?=
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Named on the pip line: a looser requirement may fetch another, far larger build.
+TORCH := $(shell grep '^torch==' constraints.txt)
+DESCRIBED_BY := pyproject.toml constraints.txt
+# Tiny models are fastest on one thread; two workers use two cores.
+PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+define install
+	@test -n "$(PYTHON)" || { echo "pliant needs Python 3.11 or newer: install one, or name it with PYTHON=/path/to/python"; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "PYTHON=$(PYTHON) is missing or older than 3.11: name a newer one"; exit 2; }
+	$(PIP) --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	$(if $(TORCH_INDEX),$(PIP) install --no-deps --index-url $(TORCH_INDEX) $(TORCH))
+	$(PIP) install -c constraints.txt $(TORCH) -e $(1)
+endef
+
+# Both ways of filling .venv must not run at once.
+.NOTPARALLEL:
+.PHONY: help demo test test-all checks constraints clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@sed -n 's/^#   /  /p' Makefile
+
+demo: .venv/.runtime  ## a real study in about five minutes, offline, ending in a report
+	$(BIN)/pliant demo $(ARGS)
+
+test: checks  ## ruff, mypy, import direction and the tests
+	$(PYTEST) -m "not slow and not gpu and not network" $(ARGS)
+
+test-all: checks  ## the same with the slow tests
+	$(PYTEST) -m "not gpu and not network" $(ARGS)
+
+checks: .venv/.dev
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+constraints: .venv/.dev  ## rewrite constraints.txt from the packages now in .venv
+	{ sed -n '/^#/p' constraints.txt; $(PIP) freeze --all --exclude-editable \
+		| grep -v '^pip==' | sed 's/+.*//' | sort -f; } > constraints.new
+	mv constraints.new constraints.txt
+
+clean:  ## remove .venv and everything built; studies in runs/ stay
+	rm -rf .venv build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+.venv/.runtime: $(DESCRIBED_BY)
+	$(call install,.)
+	@touch $@
+
+.venv/.dev: $(DESCRIBED_BY)
+	$(call install,".[dev]")
+	@touch .venv/.runtime $@

@@ -1,0 +1,65 @@
+"""The checkpoints of one run in a folder, in order of tokens."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from pliant.checkpoints.about import About, CheckpointError, read_about
+from pliant.checkpoints.folder import check_files
+from pliant.records.units import parse_tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One checkpoint of a trajectory: where it is and what is known of it."""
+
+    name: str
+    folder: Path
+    about: About
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trajectory:
+    """The ordered checkpoints of one pre-training run (or of a ladder, whose members are all annealed)."""
+
+    name: str
+    members: tuple[Member, ...]
+
+
+def trajectory(path: str | Path) -> Trajectory:
+    """The checkpoint folders at or below `path`, ordered by tokens, then step, then name.
+
+    Tokens come from `pliant.json`, else from the folder's name (`tokens-4B`, `step1000-tokens4B`).
+
+    Raises:
+        CheckpointError: no checkpoint folder there.
+    """
+    root = Path(path)
+    if not root.is_dir():
+        raise CheckpointError(f"no folder at {root}; give a folder of Hugging Face checkpoints")
+    folders = [config.parent for config in sorted(root.glob("**/config.json"))]
+    visible = [f for f in folders if not any(part.startswith(".") for part in f.relative_to(root).parts)]
+    members = [_member(root, folder) for folder in visible]
+    if not members:
+        raise CheckpointError(f"no folder with config.json at or below {root}; expected Hugging Face checkpoints")
+    return Trajectory(name=root.name, members=tuple(sorted(members, key=_order)))
+
+
+def _member(root: Path, folder: Path) -> Member:
+    check_files(folder, allow_pickle=True)  # pickled weights are refused when they are opened, not when they are listed
+    about = read_about(folder)
+    name = folder.name if folder == root else str(folder.relative_to(root))
+    if about.tokens is None and (tokens := tokens_in_name(folder.name)) is not None:
+        about = About(tokens=tokens)
+    return Member(name=name, folder=folder, about=about)
+
+
+def tokens_in_name(name: str) -> int | None:
+    """`step1000-tokens4B` -> 4_000_000_000; None where the name says nothing."""
+    match = re.search(r"tokens[-_]?([0-9][0-9.]*[KMBT]?)(?![0-9A-Za-z])", name, re.IGNORECASE)
+    return parse_tokens(match[1].rstrip(".")) if match else None
+
+
+def _order(member: Member) -> tuple[float, float, list[int | str]]:
+    natural: list[int | str] = [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", member.name)]
+    return (member.about.tokens or float("inf"), member.about.step or float("inf"), natural)

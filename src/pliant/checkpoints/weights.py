@@ -1,0 +1,128 @@
+"""Fingerprints, shapes and norms of a model's tensors."""
+
+import hashlib
+import json
+import mmap
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pliant.checkpoints.about import CheckpointError
+
+
+def canonical_tensors(model: Any) -> dict[str, Tensor]:
+    """The trained tensors by name, each once: a tied tensor goes by the first of its names."""
+    return dict(model.named_parameters())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredTensor:
+    """Where one tensor lies: its file, its dtype as safetensors writes it, its shape and byte range."""
+
+    file: Path
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+
+
+def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
+    """The tensors of a folder's safetensors files, read from their headers alone.
+
+    Raises:
+        CheckpointError: a file is cut short or is no safetensors file, or a shard that the index names is missing.
+    """
+    tensors: dict[str, StoredTensor] = {}
+    for file in _weight_files(folder):
+        tensors.update(_header(file))
+    return tensors
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    index = folder / "model.safetensors.index.json"
+    if not index.is_file():
+        return [folder / "model.safetensors"]
+    names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise CheckpointError(f"{folder}: shard {missing[0]} is missing ({len(missing)} of {len(names)}); fetch it again")
+    return [folder / name for name in names]
+
+
+def _header(file: Path) -> dict[str, StoredTensor]:
+    size = file.stat().st_size
+    try:
+        with file.open("rb") as content:
+            length = int.from_bytes(content.read(8), "little")
+            header = json.loads(content.read(length)) if 0 < length < size else None
+        assert header is not None
+        tensors = {
+            name: StoredTensor(
+                file=file,
+                dtype=entry["dtype"],
+                shape=tuple(entry["shape"]),
+                start=8 + length + entry["data_offsets"][0],
+                stop=8 + length + entry["data_offsets"][1],
+            )
+            for name, entry in header.items()
+            if name != "__metadata__"
+        }
+    except (AssertionError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{file} is no safetensors file (damaged or cut short); fetch it again") from error
+    end = max((tensor.stop for tensor in tensors.values()), default=0)
+    if end > size:
+        raise CheckpointError(f"{file} is cut short: {size:,} bytes, its header promises {end:,}; fetch it again")
+    return tensors
+
+
+def stored_fingerprint(folder: Path) -> str:
+    """SHA-256 over names, dtypes, shapes and bytes of the stored tensors in order of name.
+
+    It does not depend on sharding or on the order in the file. Pickled weights are hashed as files.
+    """
+    content = hashlib.sha256()
+    if not any(folder.glob("*.safetensors")):
+        for file in sorted(folder.glob("pytorch_model*.bin")):
+            content.update(file.read_bytes())
+        return "sha256:" + content.hexdigest()
+    tensors = stored_tensors(folder)
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        content.update(f"{name}\x1f{tensor.dtype}\x1f{tensor.shape}\x1f".encode())
+        if tensor.stop > tensor.start:
+            with tensor.file.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
+                content.update(whole[tensor.start : tensor.stop])
+    return "sha256:" + content.hexdigest()
+
+
+def stored_parameters(folder: Path) -> int:
+    """How many numbers the stored tensors hold; 0 where the weights are pickled and so not looked into."""
+    if not any(folder.glob("*.safetensors")):
+        return 0
+    return sum(prod(tensor.shape) for tensor in stored_tensors(folder).values())
+
+
+def norms(tensors: Mapping[str, Tensor]) -> dict[str, float]:
+    """The L2 norm of each tensor, accumulated in fp64."""
+    return {name: float(tensor.detach().double().norm()) for name, tensor in tensors.items()}
+
+
+def root_mean_square(tensor: Tensor) -> float:
+    """sqrt(mean of squares), accumulated in fp64."""
+    return float(tensor.detach().double().square().mean().sqrt())
+
+
+def distance(tensors: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> float:
+    """||theta' - theta||: the L2 norm over all tensors together, accumulated in fp64."""
+    squares = (float((tensors[name].detach().double() - base[name].double()).square().sum()) for name in base)
+    return float(sum(squares) ** 0.5)
+
+
+def not_finite(tensors: Mapping[str, Tensor]) -> Iterator[str]:
+    """Names of tensors that hold NaN or infinity."""
+    return (name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all()))

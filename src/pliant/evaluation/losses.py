@@ -1,0 +1,90 @@
+"""Losses on held-out text and on tasks, with the sums of each block of text kept."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+
+from pliant.data.tasks import IGNORED, EncodedSplit
+from pliant.records.record import Measurement
+from pliant.training.loop import token_losses
+
+BLOCK_ROWS = 16
+"""Rows of one block: intervals over text resample blocks, so a block must be long enough to be one sample."""
+
+
+def loss_measurement(
+    model: Any, split: EncodedSplit, *, name: str, batch_tokens: int, draw: int | None, sign: int | None
+) -> Measurement:
+    """Mean cross-entropy over the scored targets: sum of nats / number of targets, in nats per token."""
+    sums, counts = _row_sums(model, split, batch_tokens)
+    return _measurement("loss_nats", name, sums, counts, draw, sign)
+
+
+def accuracy_measurement(
+    model: Any, split: EncodedSplit, label_tokens: tuple[int, ...], *, name: str, batch_tokens: int
+) -> Measurement:
+    """Share of examples whose label token has the largest logit among the label tokens, at the first scored target."""
+    correct = np.concatenate(
+        [_correct(model, inputs, targets, label_tokens) for inputs, targets in _batches(split, batch_tokens, model)]
+    )
+    return _measurement("accuracy", name, correct, np.ones(len(correct), dtype=np.int64), None, None)
+
+
+def _row_sums(
+    model: Any, split: EncodedSplit, batch_tokens: int
+) -> tuple[Float[np.ndarray, " rows"], Int[np.ndarray, " rows"]]:
+    sums = []
+    with torch.inference_mode():
+        for inputs, targets in _batches(split, batch_tokens, model):
+            sums.append(token_losses(model, inputs, targets).double().sum(dim=1).cpu().numpy())
+    return np.concatenate(sums), (split.targets != IGNORED).sum(axis=1)
+
+
+def _correct(
+    model: Any, inputs: Int[torch.Tensor, "b t"], targets: Int[torch.Tensor, "b t"], label_tokens: tuple[int, ...]
+) -> Float[np.ndarray, " b"]:
+    with torch.inference_mode():
+        logits = model(input_ids=inputs, use_cache=False).logits
+    first = (targets != IGNORED).int().argmax(dim=1)
+    rows = torch.arange(len(inputs), device=inputs.device)
+    labels = torch.tensor(label_tokens, device=inputs.device)
+    guess = labels[logits[rows, first][:, labels].argmax(dim=1)]
+    return (guess == targets[rows, first]).double().cpu().numpy()
+
+
+def _batches(
+    split: EncodedSplit, batch_tokens: int, model: Any
+) -> Iterator[tuple[Int[torch.Tensor, "b t"], Int[torch.Tensor, "b t"]]]:
+    device = next(model.parameters()).device
+    rows = max(1, batch_tokens // split.inputs.shape[1])
+    for start in range(0, len(split), rows):
+        yield (
+            torch.from_numpy(split.inputs[start : start + rows]).to(device),
+            torch.from_numpy(split.targets[start : start + rows]).to(device),
+        )
+
+
+def _measurement(
+    metric: str,
+    split: str,
+    sums: Float[np.ndarray, " rows"],
+    counts: Int[np.ndarray, " rows"],
+    draw: int | None,
+    sign: int | None,
+) -> Measurement:
+    edges = np.arange(0, len(sums), BLOCK_ROWS)
+    blocks = np.add.reduceat(sums, edges)
+    count = np.add.reduceat(counts, edges)
+    return Measurement(
+        metric=metric,
+        split=split,
+        value=math.fsum(blocks) / int(count.sum()),
+        blocks=tuple(float(block) for block in blocks),
+        count=tuple(int(number) for number in count),
+        draw=draw,
+        sign=sign,
+    )

@@ -1,0 +1,85 @@
+"""Tasks that may need one another, and the Protocol of what runs them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+Progress = Callable[[float, Mapping[str, float]], None]
+"""Called by work as it goes: the share done, 0 to 1, and figures to show (loss, tokens_per_second)."""
+
+Work = Callable[[Any, Progress], None]
+"""A module-level callable: takes a task's payload, writes its results to the store, returns nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One piece of work: `payload` goes to the work callable once every task named in `needs` has succeeded."""
+
+    key: str
+    label: str
+    payload: Any
+    cost_seconds: float
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """What an observer hears: a task started, went on, was finished, failed, or was skipped because a need failed."""
+
+    kind: str
+    key: str
+    share: float = 0.0
+    figures: Mapping[str, float] = field(default_factory=dict)
+    error: str = ""
+
+
+Observer = Callable[[Event], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskFailure:
+    """A task that did not succeed: the error of its last attempt, or the task whose failure kept it from starting."""
+
+    key: str
+    label: str
+    error: str
+    attempts: int
+    user_error: bool = False
+
+
+class Engine(Protocol):
+    """Runs tasks in an order that respects their needs; the results are in the store, never in the engine."""
+
+    def run(self, tasks: Sequence[Task], work: Work, observer: Observer) -> list[TaskFailure]:
+        """Run every task; a failure stops only what needs it. Returns the failures, in order of happening."""
+        ...
+
+
+class UserError(ValueError):
+    """Something the user must mend: shown as one line, not retried."""
+
+
+def check_needs(tasks: Sequence[Task]) -> None:
+    """Every need names a task; asserted, since plans are ours."""
+    keys = {task.key for task in tasks}
+    assert len(keys) == len(tasks), "task keys must differ"
+    assert all(need in keys for task in tasks for need in task.needs), "a need names no task"
+
+
+def critical_path(tasks: Sequence[Task]) -> dict[str, float]:
+    """For each task its own cost plus the longest chain of costs that waits for it, in seconds."""
+    dependants: dict[str, list[Task]] = {task.key: [] for task in tasks}
+    for task in tasks:
+        for need in task.needs:
+            dependants[need].append(task)
+    lengths: dict[str, float] = {}
+
+    def length(task: Task) -> float:
+        if task.key not in lengths:
+            lengths[task.key] = task.cost_seconds + max((length(d) for d in dependants[task.key]), default=0.0)
+        return lengths[task.key]
+
+    # needs come before dependants in a plan, so walking backwards keeps the recursion shallow
+    for task in reversed(tasks):
+        length(task)
+    return lengths

@@ -1,0 +1,246 @@
+"""Engines for one machine: in this process, or in worker processes that stay warm."""
+
+import contextlib
+import multiprocessing
+import os
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from pliant.execution.engine import (
+    Event,
+    Observer,
+    Task,
+    TaskFailure,
+    UserError,
+    Work,
+    check_needs,
+    critical_path,
+)
+
+ATTEMPTS = 2
+PROGRESS_SECONDS = 0.2
+
+
+class _Queue:
+    """Which tasks can start now; the one with the longest chain behind it first."""
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        check_needs(tasks)
+        self._rank = critical_path(tasks)
+        self._waiting = {task.key: task for task in tasks}
+        self._done: set[str] = set()
+        self._attempts: dict[str, int] = {}
+        self.failures: list[TaskFailure] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def next(self) -> Task | None:
+        ready = [task for task in self._waiting.values() if self._done.issuperset(task.needs)]
+        if not ready:
+            return None
+        task = max(ready, key=lambda candidate: self._rank[candidate.key])
+        del self._waiting[task.key]
+        return task
+
+    def succeeded(self, task: Task) -> None:
+        self._done.add(task.key)
+
+    def failed(self, task: Task, error: str, user_error: bool, observer: Observer) -> None:
+        attempts = self._attempts[task.key] = self._attempts.get(task.key, 0) + 1
+        if attempts < ATTEMPTS and not user_error:
+            self._waiting[task.key] = task
+            return
+        failure = TaskFailure(
+            key=task.key, label=task.label, error=error, attempts=attempts, user_error=user_error
+        )
+        self.failures.append(failure)
+        observer(Event(kind="failed", key=task.key, error=error))
+        self._skip_dependants(task, observer)
+
+    def _skip_dependants(self, failed: Task, observer: Observer) -> None:
+        for task in [t for t in self._waiting.values() if failed.key in t.needs]:
+            if self._waiting.pop(task.key, None) is None:
+                continue
+            error = f"not started, because {failed.label} failed"
+            self.failures.append(TaskFailure(key=task.key, label=task.label, error=error, attempts=0))
+            observer(Event(kind="skipped", key=task.key, error=error))
+            self._skip_dependants(task, observer)
+
+
+@dataclass(frozen=True, slots=True)
+class SerialEngine:
+    """One task after another in this process: for debugging, tests, and Python sessions."""
+
+    def run(self, tasks: Sequence[Task], work: Work, observer: Observer) -> list[TaskFailure]:
+        queue = _Queue(tasks)
+        while (task := queue.next()) is not None:
+            _run_here(task, work, queue, observer)
+        return queue.failures
+
+
+def _run_here(task: Task, work: Work, queue: _Queue, observer: Observer) -> None:
+    observer(Event(kind="started", key=task.key))
+    try:
+        work(
+            task.payload,
+            lambda share, figures: observer(
+                Event(kind="progress", key=task.key, share=share, figures=figures)
+            ),
+        )
+    except Exception as error:  # the boundary at which a failure becomes data
+        queue.failed(task, *describe(error), observer)
+    else:
+        queue.succeeded(task)
+        observer(Event(kind="finished", key=task.key, share=1.0))
+
+
+def describe(error: Exception) -> tuple[str, bool]:
+    """The error in a line for users' errors, with its traceback for ours; and whether it is a user's."""
+    user_error = isinstance(error, UserError)
+    line = f"{type(error).__name__}: {error}"
+    return (str(error) if user_error else line + "\n" + traceback.format_exc(limit=8)), user_error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalEngine:
+    """`workers` processes, each with `threads` torch threads, kept warm from the first task to the last.
+
+    A worker that dies (out of memory, a signal) fails its task, which is tried once more in a fresh worker.
+    """
+
+    workers: int
+    threads: int = 1
+
+    def run(self, tasks: Sequence[Task], work: Work, observer: Observer) -> list[TaskFailure]:
+        queue = _Queue(tasks)
+        pool = [_Worker(work, self.threads) for _ in range(min(self.workers, max(1, len(tasks))))]
+        try:
+            _drive(pool, queue, observer, lambda: _Worker(work, self.threads))
+        finally:
+            for worker in pool:
+                worker.stop()
+        return queue.failures
+
+
+class _Worker:
+    """A spawned process, the pipe to it, and the task it is busy with."""
+
+    def __init__(self, work: Work, threads: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        with _thread_environment(threads):
+            self.process: BaseProcess = context.Process(target=_serve, args=(theirs, work), daemon=True)
+            self.process.start()
+        theirs.close()
+        self.task: Task | None = None
+
+    def start(self, task: Task) -> None:
+        self.task = task
+        self.pipe.send((task.key, task.payload))
+
+    def stop(self) -> None:
+        with contextlib.suppress(OSError):
+            self.pipe.close()
+        self.process.terminate()
+        self.process.join(timeout=5)
+        if self.process.is_alive():
+            self.process.kill()
+
+
+@contextlib.contextmanager
+def _thread_environment(threads: int) -> Any:
+    """Set the thread counts a child inherits: numeric libraries read them once, on import."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, str(threads)))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
+
+
+def _drive(pool: list[_Worker], queue: _Queue, observer: Observer, hire: Any) -> None:
+    while True:
+        for worker in pool:
+            if worker.task is None and (task := queue.next()) is not None:
+                observer(Event(kind="started", key=task.key))
+                worker.start(task)
+        busy = [worker for worker in pool if worker.task is not None]
+        if not busy:
+            return
+        ready = wait([worker.pipe for worker in busy])
+        for index, worker in enumerate(pool):
+            if worker.pipe in ready and not _hear(worker, queue, observer):
+                worker.stop()
+                pool[index] = hire()
+
+
+def _hear(worker: _Worker, queue: _Queue, observer: Observer) -> bool:
+    """Take one message from a worker; False when it has died."""
+    task = worker.task
+    assert task is not None, "only busy workers are listened to"
+    try:
+        kind, content = worker.pipe.recv()
+    except (EOFError, OSError):
+        worker.process.join(timeout=5)
+        error = f"the worker process died (exit code {worker.process.exitcode}); out of memory?"
+        queue.failed(task, error, False, observer)
+        return False
+    if kind == "progress":
+        observer(Event(kind="progress", key=task.key, share=content[0], figures=content[1]))
+        return True
+    worker.task = None
+    if kind == "finished":
+        queue.succeeded(task)
+        observer(Event(kind="finished", key=task.key, share=1.0))
+    else:
+        queue.failed(task, content[0], content[1], observer)
+    return True
+
+
+def _serve(pipe: Connection, work: Work) -> None:
+    """The worker's loop: take a task, do it, say how it went; end when the parent is gone."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    while True:
+        try:
+            _, payload = pipe.recv()
+        except EOFError:
+            return
+        try:
+            work(payload, _Reporter(pipe))
+        except Exception as error:  # the boundary at which a failure becomes data
+            pipe.send(("failed", describe(error)))
+        else:
+            pipe.send(("finished", None))
+
+
+class _Reporter:
+    """Sends progress at most every `PROGRESS_SECONDS`."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._last = 0.0
+
+    def __call__(self, share: float, figures: Any) -> None:
+        now = time.monotonic()
+        if now - self._last >= PROGRESS_SECONDS:
+            self._last = now
+            self._pipe.send(("progress", (share, dict(figures))))
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)

@@ -1,0 +1,116 @@
+"""The study folder as a database: one JSON file a record, written by atomic rename."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pliant.records.identity import SCHEMA_VERSION, Json, canonical_json
+from pliant.records.record import Record
+
+RUN_FILE = "run.json"
+
+
+class StoreError(ValueError):
+    """A study folder, or a file in it, is not what it should be."""
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write `text` so that a reader, or the next run, sees either the old file or the whole new one.
+
+    Raises:
+        OSError: the disk is full or not writable; the old file is still there and no part of the new one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-", suffix=path.suffix)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Records of one study: `records/<cell>/<evaluation>.json` and how each cell went, `run.json`."""
+
+    folder: Path
+
+    @property
+    def records(self) -> Path:
+        return self.folder / "records"
+
+    def path(self, cell: str, evaluation: str) -> Path:
+        return self.records / cell / f"{evaluation}.json"
+
+    def has(self, cell: str, evaluation: str) -> bool:
+        return self.path(cell, evaluation).is_file()
+
+    def write(self, cell: str, evaluation: str, record: Record) -> None:
+        write_atomically(self.path(cell, evaluation), canonical_json(record.to_json()) + "\n")
+
+    def read(self, cell: str, evaluation: str) -> dict[str, Any]:
+        """The record as parsed JSON.
+
+        Raises:
+            StoreError: the file is not a record that this release can read.
+        """
+        path = self.path(cell, evaluation)
+        try:
+            record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            schema = record["schema"]
+        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+            raise StoreError(
+                f"{path} is not a record ({error}); delete it and run the study again to re-measure it"
+            ) from error
+        if schema > SCHEMA_VERSION:
+            raise StoreError(f"{path} has schema {schema}, this release reads up to {SCHEMA_VERSION}; upgrade pliant")
+        return record
+
+    def write_run(self, cell: str, run: dict[str, Json]) -> None:
+        """How the cell went: times, host, attempts, warnings, error. Never part of identity or result."""
+        write_atomically(self.records / cell / RUN_FILE, json.dumps(run, indent=1, sort_keys=True) + "\n")
+
+    def read_run(self, cell: str) -> dict[str, Any]:
+        path = self.records / cell / RUN_FILE
+        try:
+            run: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+            return {}
+        return run
+
+    def cells(self) -> Iterator[str]:
+        if self.records.is_dir():
+            yield from sorted(entry.name for entry in self.records.iterdir() if entry.is_dir())
+
+    def supersede(self, weights: str, cells: list[str]) -> Path:
+        """Move the records of `cells`, measured on weights `weights`, out of the way; return their new folder."""
+        shelf = self.folder / "superseded" / weights.removeprefix("sha256:")[:16]
+        shelf.mkdir(parents=True, exist_ok=True)
+        for cell in cells:
+            source = self.records / cell
+            if source.is_dir():
+                os.replace(source, _free_name(shelf / cell))
+        return shelf
+
+    def sweep_leftovers(self) -> int:
+        """Delete the unfinished files of runs that were killed; return how many there were."""
+        leftovers = [*self.folder.glob(".part-*"), *self.records.glob("*/.part-*")]
+        for path in leftovers:
+            path.unlink(missing_ok=True)
+        return len(leftovers)
+
+
+def _free_name(path: Path) -> Path:
+    candidate, number = path, 1
+    while candidate.exists():
+        number += 1
+        candidate = path.with_name(f"{path.name}.{number}")
+    return candidate

@@ -1,0 +1,100 @@
+"""Gaussian noise on the weights: theta' = theta + gamma x scale x epsilon, tensor by tensor."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from pliant.checkpoints.about import About, CheckpointError
+from pliant.checkpoints.keyed import keyed_normal
+from pliant.checkpoints.weights import canonical_tensors, root_mean_square
+from pliant.modifications.variant import Variant
+
+Scaling = Literal["init", "relative"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noise:
+    """gamma = `strength` times, per tensor, the std of its initialisation (`init`) or its own rms (`relative`).
+
+    Tensors whose initialisation has no variance (gains) stay put, and so do all tensors of fewer than two
+    dimensions under `relative`. `embeddings` False leaves the input and output embeddings alone. One cell is a
+    block of `draws` draws; with `antithetic` a draw is the pair theta + noise, theta - noise.
+    Source: Springer et al., arXiv 2503.19206, section 3.3 (init scaling, embeddings in).
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+    IDENTITY: ClassVar = frozenset({"scaling", "strength", "embeddings", "draws", "antithetic"})
+    RUNTIME: ClassVar = frozenset()
+
+    scaling: Scaling
+    strength: float
+    embeddings: bool = True
+    draws: int = 8
+    antithetic: bool = True
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.strength) and self.strength >= 0):
+            raise ValueError(f"noise strength must be a finite number >= 0, got {self.strength}")
+        if self.draws < 1:
+            raise ValueError(f"draws must be at least 1, got {self.draws}")
+
+    @property
+    def label(self) -> str:
+        return f"noise, {self.scaling} scaling" + ("" if self.embeddings else ", without embeddings")
+
+
+def noise_stds(noise: Noise, model: Any, about: About) -> dict[str, float]:
+    """gamma x scale for each tensor that is perturbed.
+
+    Raises:
+        CheckpointError: init scaling asked of a checkpoint whose initialisation is not known.
+    """
+    tensors = canonical_tensors(model)
+    if noise.scaling == "init" and about.init_stds is None:
+        raise CheckpointError(
+            "init-scaled noise needs the standard deviations at initialisation, and this checkpoint has no "
+            "init_stds in pliant.json; use scaling: relative"
+        )
+    if noise.scaling == "init" and (unknown := set(tensors) - set(about.init_stds or {})):
+        raise CheckpointError(f"init_stds in pliant.json does not name {sorted(unknown)[0]}; use scaling: relative")
+    skipped = set() if noise.embeddings else _embedding_names(model, tensors)
+    stds = {n: noise.strength * _scale(noise, t, n, about) for n, t in tensors.items() if n not in skipped}
+    return {name: std for name, std in stds.items() if std > 0}
+
+
+def _scale(noise: Noise, tensor: Tensor, name: str, about: About) -> float:
+    if noise.scaling == "init":
+        assert about.init_stds is not None, "checked by the caller"
+        return about.init_stds[name]
+    return root_mean_square(tensor) if tensor.ndim >= 2 else 0.0
+
+
+def _embedding_names(model: Any, tensors: dict[str, Tensor]) -> set[str]:
+    modules = (model.get_input_embeddings(), model.get_output_embeddings())
+    weights = {id(module.weight) for module in modules if module is not None}
+    return {name for name, tensor in tensors.items() if id(tensor) in weights}
+
+
+def noisy_variants(
+    noise: Noise, model: Any, about: About, base: dict[str, Tensor], seed: int
+) -> Iterator[Variant]:
+    """Put each noisy copy into `model` in turn; after the last one the weights are `base` again, bit for bit.
+
+    The stream is keyed by (seed, draw, tensor name, shape) and drawn on CPU in fp32: it is common to all
+    checkpoints of one shape, and a tied tensor is drawn once. Strength 0 leaves the weights untouched.
+    """
+    stds = noise_stds(noise, model, about)
+    tensors = canonical_tensors(model)
+    signs = (1, -1) if noise.antithetic else (1,)
+    for draw in range(noise.draws):
+        drawn = {name: keyed_normal(base[name].shape, "noise", seed, draw, name) for name in stds}
+        for sign in signs:
+            with torch.no_grad():
+                for name, std in stds.items():
+                    shift = (sign * std) * drawn[name].to(base[name].device)
+                    tensors[name].copy_(base[name] + shift)
+            yield Variant(draw=draw, sign=sign)

@@ -1,0 +1,28 @@
+"""The numerics plan: what changes bits without changing the experiment, decided once when a study is created."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Numerics:
+    """Written into study.yaml and part of every cell's identity.
+
+    The same plan, library versions and kind of processor give the same bytes; elsewhere results agree within
+    tolerance. `evaluation_batch_tokens` is the tokens of one forward pass when evaluating.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+    IDENTITY: ClassVar = frozenset({"threads", "dtype", "device", "attention", "evaluation_batch_tokens"})
+    RUNTIME: ClassVar = frozenset()
+
+    threads: int = 1
+    dtype: Literal["float32"] = "float32"
+    device: Literal["cpu", "cuda", "mps"] = "cpu"
+    attention: Literal["sdpa", "eager"] = "sdpa"
+    evaluation_batch_tokens: int = 8192
+
+    def __post_init__(self) -> None:
+        for name in ("threads", "evaluation_batch_tokens"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")

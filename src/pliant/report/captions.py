@@ -1,0 +1,71 @@
+"""What each figure says to look for, and what it does not show."""
+
+RANGE = "Bars and bands are 95 % intervals over pre-training runs (over draws where there is one run)."
+
+BASE = (
+    "Loss of the unmodified checkpoints on held-out pre-training text: thin lines are single runs, the bold "
+    f"line their mean. {RANGE} It says nothing about how the checkpoints take a change."
+)
+
+_NOISE = {
+    True: "How much noise of one strength costs: loss after noise minus loss before, on the same tokens. "
+    "Rising lines are progressive sensitivity. ",
+    False: "Loss after noise of one strength (dashed: before). A line that turns up means that more "
+    "pre-training made the noisy model worse. ",
+}
+_FINE_TUNING = {
+    True: "Forgetting at one fixed rate: pre-training loss after fine-tuning minus before. ",
+    False: "Pre-training loss after fine-tuning at one fixed rate (dashed: before). A fixed rate is not the "
+    "rate one would choose; see the tuned rate above. ",
+}
+_CONFOUND = {
+    "init": " The noise has one absolute size, so shrinking or growing weights alone bend these lines.",
+    "relative": " The noise follows each tensor's own size, so weight growth cannot cause these lines.",
+}
+
+
+def modified(modification: str, scaling: str | None, *, paired: bool) -> str:
+    """For sensitivity (`paired`) and modified loss."""
+    start = (_NOISE if modification == "noise" else _FINE_TUNING)[paired]
+    return f"{start}{RANGE}{_CONFOUND.get(scaling or '', '')}"
+
+
+HEAT = (
+    "Mean over runs; darker is lower. Frames mark the rate chosen on validation task loss (geometric mean "
+    "over runs); an empty cell diverged in some run or is not measured. The colour range ends at the 85th "
+    "percentile, so that a few large losses do not flatten the rest."
+)
+
+TUNED_TASK = (
+    "Every checkpoint at its own best rate, chosen on validation and shown on test. Solid or dashed: the "
+    "best rate of the grid; dotted: the optimum interpolated between rates. Where the two part, the grid is "
+    "too coarse to decide. It rises where more pre-training made the task harder to learn."
+)
+
+TUNED_PRETRAINING = (
+    "What is left of pre-training at those same rates. It rises where keeping what was known costs more at "
+    "larger budgets, though the rate is tuned. It does not hold the amount learned fixed: a checkpoint may "
+    "forget more because it learns more."
+)
+
+TUNED_RATE = (
+    "The rate that learns the task best at each budget (geometric mean over runs). A falling line offsets "
+    "rising sensitivity: where it falls fast enough, nothing turns up at the tuned rate."
+)
+
+DISTANCE = (
+    "L2 norm of the change of all weights. A flat line means that a fixed rate is a modification of fixed "
+    "size, as noise of fixed strength is. It does not say in which direction the weights went."
+)
+
+SIZES = (
+    "How large the weights are; hover for the tensor. Noise in init scaling has a fixed absolute size: where "
+    "matrices grow it becomes relatively smaller, where the embedding shrinks relatively larger."
+)
+
+NOISE_LEAD = (
+    "Left: what the noise costs. Right: the noisy loss itself, which turns up once that cost grows faster "
+    "than the base improves. The stronger the noise, the darker (on a dark page: the brighter) the line."
+)
+
+TUNED_LEAD = "The strongest form of the question: each checkpoint gets the rate that suits it best."

@@ -1,0 +1,174 @@
+"""Figures as plain data: what page.js draws, and how each point was computed from which records."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pliant.records.identity import Json
+from pliant.statistics import Estimate, Reading
+
+Kind = Literal["mean", "difference", "rate", "parabola", "optimum"]
+"""How page and test recompute a point from its readings; `FORMULA` says it in words.
+
+In each, "m" is the modified value, "b" the base, "v" the validation task loss that chooses a rate.
+"""
+
+FEWEST_TOKENS = 1000.0
+"""A smaller "budget" is a checkpoint's place in its trajectory: its tokens are not known."""
+
+Dash = Literal["solid", "dash", "dot"]
+
+FORMULA: Mapping[Kind, str] = {
+    "mean": "Average the two members of an antithetic pair, then the draws of each run, then the runs.",
+    "difference": (
+        "Modified minus base loss on the same tokens: average the two members of an antithetic pair, then "
+        "the draws of each run; subtract that run's base loss; average the runs."
+    ),
+    "rate": "In each run, the rate whose validation task loss is lowest; geometric mean over runs.",
+    "optimum": (
+        "In each run, the minimum of the parabola of validation task loss in log rate through the best rate "
+        "and its two neighbours; geometric mean over runs."
+    ),
+    "parabola": (
+        "In each run, a parabola in log rate through the best rate and its two neighbours finds the optimum "
+        "on validation task loss; the parabola of the shown loss through the same rates is read there; "
+        "average the runs. A best rate at the end of the grid is taken as it is."
+    ),
+}
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Numbers readings as they are first used, so that the page holds each once."""
+
+    places: dict[int, int] = field(default_factory=dict)
+    kept: list[Reading] = field(default_factory=list)
+
+    def refer(self, readings: Iterable[Reading]) -> list[Json]:
+        """The numbers of `readings` in the ledger."""
+        return [self._number(reading) for reading in readings]
+
+    def _number(self, reading: Reading) -> int:
+        if id(reading) not in self.places:
+            self.places[id(reading)] = len(self.kept)
+            self.kept.append(reading)
+        return self.places[id(reading)]
+
+    def to_json(self) -> Json:
+        """Columns; records are listed once."""
+        records = {name: i for i, name in enumerate(dict.fromkeys(r.record for r in self.kept))}
+        return {
+            "records": list(records),
+            "record": [records[r.record] for r in self.kept],
+            "metric": [r.metric for r in self.kept],
+            "split": [r.split for r in self.kept],
+            "draw": [r.draw for r in self.kept],
+            "sign": [r.sign for r in self.kept],
+            "tensor": [r.tensor for r in self.kept],
+            "run": [r.run for r in self.kept],
+            "strength": [r.strength for r in self.kept],
+            "value": [r.value for r in self.kept],
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One plotted point. `sources`: role -> numbers of readings in the ledger."""
+
+    x: float
+    y: float
+    low: float | None = None
+    high: float | None = None
+    kind: Kind
+    method: str
+    sources: Mapping[str, list[Json]]
+
+    def to_json(self) -> Json:
+        return {
+            "x": self.x,
+            "y": self.y,
+            "low": self.low,
+            "high": self.high,
+            "kind": self.kind,
+            "method": self.method,
+            "sources": dict(self.sources),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """One line. `tone` in [0, 1] picks a sequential colour (strength), `hue` a categorical one.
+
+    `role` "mean" is drawn bold with intervals, "run" thin; `group` ties the runs to their mean.
+    `legend` is its entry there, "" for its name, None for no entry; runs have none.
+    """
+
+    name: str
+    group: str
+    role: Literal["mean", "run"]
+    points: tuple[Point, ...]
+    tone: float | None = None
+    hue: int | None = None
+    dash: Dash = "solid"
+    band: bool = False
+    legend: str | None = ""
+
+    def to_json(self) -> Json:
+        return {
+            "name": self.name,
+            "group": self.group,
+            "role": self.role,
+            "tone": self.tone,
+            "hue": self.hue,
+            "dash": self.dash,
+            "band": self.band,
+            "legend": None
+            if self.role == "run"
+            else self.legend or (None if self.legend is None else self.name),
+            "points": [point.to_json() for point in self.points],
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """A figure. `factor` turns nats into the study's unit; None where y is no loss.
+
+    `kind` "heat" has one trace whose points carry budget and value, `rows` the rate of each, and `best` the
+    (budget, rate) to frame.
+    """
+
+    id: str
+    title: str
+    caption: str
+    kind: Literal["curves", "heat"]
+    y_name: str
+    unit: str | None
+    factor: float | None
+    ticks: Mapping[float, str]
+    traces: tuple[Trace, ...]
+    y_log: bool = False
+    legend_title: str = ""
+    rows: tuple[float, ...] = ()
+    best: tuple[tuple[float, float], ...] = ()
+
+    def to_json(self) -> Json:
+        return {
+            "id": self.id,
+            "title": self.title,
+            "kind": self.kind,
+            "y_name": self.y_name,
+            "unit": self.unit,
+            "factor": self.factor,
+            "ticks": [[value, name] for value, name in self.ticks.items()],
+            "traces": [trace.to_json() for trace in self.traces],
+            "x_log": min(self.ticks, default=0.0) >= FEWEST_TOKENS,
+            "y_log": self.y_log,
+            "legend_title": self.legend_title,
+            "rows": list(self.rows),
+            "best": [list(pair) for pair in self.best],
+        }
+
+
+def bounds(estimate: Estimate) -> tuple[float | None, float | None]:
+    """(low, high), or (None, None) where there is no interval."""
+    return (estimate.low, estimate.high) if estimate.has_interval else (None, None)

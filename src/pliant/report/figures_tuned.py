@@ -1,0 +1,166 @@
+"""Each checkpoint at its own best rate: task loss, pre-training loss, and the rate."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+
+from pliant.report import captions
+from pliant.report.figure import Dash, Figure, Kind, Ledger, Point, Trace, bounds
+from pliant.report.figures_heat import point_of
+from pliant.report.figures_loss import slug
+from pliant.report.study import Study, budget_name, capital, group_names, phrase
+from pliant.statistics import Curve, Sweep, TunedRate, over_seeds
+
+
+def tuned_figures(study: Study, ledger: Ledger) -> Iterator[Figure]:
+    """For each task: task loss, pre-training loss and the rate, each checkpoint at its best rate."""
+    for label, group in groupby(sorted(study.sweeps, key=lambda s: s.label), key=lambda s: s.label):
+        some = list(group)
+        yield _tuned(study, some, ledger, label, "task loss")
+        yield _tuned(study, some, ledger, label, "pre-training loss")
+        yield _rates(study, some, ledger, label)
+
+
+def _tuned(study: Study, some: Sequence[Sweep], ledger: Ledger, label: str, quantity: str) -> Figure:
+    task = quantity == "task loss"
+    chosen: _Pick = (lambda t: t.task_loss) if task else (lambda t: t.pretraining_loss)
+    between: _Pick = (lambda t: t.optimum_task_loss) if task else (lambda t: t.optimum_pretraining_loss)
+    traces: list[Trace] = []
+    for hue, sweep in enumerate(some):
+        name, dash = _name(sweep, some), sweep.members == "undecayed trunk"
+        traces += _chosen_lines(sweep, sweep.curve(chosen), quantity, ledger, name, hue, dash)
+        traces.append(_between_line(sweep, sweep.curve(between), quantity, ledger, some, hue))
+    return Figure(
+        id=slug(study.name, "tuned", label, quantity),
+        title=f"{capital(phrase(label))}: {quantity}",
+        caption=captions.TUNED_TASK if task else captions.TUNED_PRETRAINING,
+        kind="curves",
+        y_name=quantity,
+        unit=study.unit.name,
+        factor=study.unit.factor,
+        ticks=_ticks(some),
+        traces=tuple(traces),
+    )
+
+
+_Pick = Callable[[TunedRate], float]
+
+
+def _name(sweep: Sweep, some: Sequence[Sweep]) -> str:
+    places = group_names((s.trajectory, s.members) for s in some)
+    return places[sweep.trajectory, sweep.members] or "best of the grid"
+
+
+def _ticks(some: Sequence[Sweep]) -> dict[float, str]:
+    return dict(sorted({b: budget_name(b, s.names) for s in some for b in s.names}.items()))
+
+
+def _quantity(quantity: str) -> str:
+    return "task loss, test" if quantity == "task loss" else quantity
+
+
+def _chosen_lines(
+    sweep: Sweep, curve: Curve, quantity: str, ledger: Ledger, name: str, hue: int, dash: bool
+) -> list[Trace]:
+    style: Dash = "dash" if dash else "solid"
+    tuned = sweep.tuned()
+
+    def points(of: Curve) -> tuple[Point, ...]:
+        found = []
+        for budget in of.budgets:
+            keys = [(s, budget, tuned[s, budget].rate) for s in of.seeds if (s, budget) in of.draws]
+            sources = {
+                "m": ledger.refer(r for key in keys for r in sweep.readings[*key, _quantity(quantity)]),
+                "v": ledger.refer(r for key in keys for r in sweep.readings[*key, "task loss, validation"]),
+            }
+            found.append(point_of(budget, of.at(budget), "mean", sources))
+        return tuple(found)
+
+    seeds = curve.seeds if len(curve.seeds) > 1 else ()
+    runs = (
+        Trace(
+            name=f"{name}, seed {s}",
+            group=name,
+            role="run",
+            points=points(curve.of_seed(s)),
+            hue=hue,
+            dash=style,
+        )
+        for s in seeds
+    )
+    return [Trace(name=name, group=name, role="mean", points=points(curve), hue=hue, dash=style), *runs]
+
+
+def _between_line(
+    sweep: Sweep, curve: Curve, quantity: str, ledger: Ledger, some: Sequence[Sweep], hue: int
+) -> Trace:
+    tuned = sweep.tuned()
+    found = []
+    for budget in curve.budgets:
+        keys = [
+            (seed, budget, rate)
+            for seed in curve.seeds
+            if (seed, budget) in tuned
+            for rate in (tuned[seed, budget].neighbours or (tuned[seed, budget].rate,))
+        ]
+        sources = {
+            "m": ledger.refer(r for key in keys for r in sweep.readings[*key, _quantity(quantity)]),
+            "v": ledger.refer(r for key in keys for r in sweep.readings[*key, "task loss, validation"]),
+        }
+        found.append(point_of(budget, curve.at(budget), "parabola", sources))
+    title = "interpolated" if len(some) == 1 else f"{_name(sweep, some)}, interpolated"
+    return Trace(name=title, group=title, role="mean", points=tuple(found), hue=hue, dash="dot")
+
+
+def _rates(study: Study, some: Sequence[Sweep], ledger: Ledger, label: str) -> Figure:
+    traces = []
+    for hue, sweep in enumerate(some):
+        name, style = _name(sweep, some), "dash" if sweep.members == "undecayed trunk" else "solid"
+        grid, between = _rate_points(sweep, ledger, "rate"), _rate_points(sweep, ledger, "optimum")
+        traces.append(Trace(name=name, group=name, role="mean", points=grid, hue=hue, dash=_dash(style)))
+        title = "interpolated" if len(some) == 1 else f"{name}, interpolated"
+        traces.append(Trace(name=title, group=title, role="mean", points=between, hue=hue, dash="dot"))
+    return Figure(
+        id=slug(study.name, "tuned", label, "rate"),
+        title=f"{capital(phrase(label))}: the tuned rate",
+        caption=captions.TUNED_RATE,
+        kind="curves",
+        y_name="learning rate",
+        unit=None,
+        factor=None,
+        ticks=_ticks(some),
+        traces=tuple(traces),
+        y_log=True,
+    )
+
+
+def _dash(style: str) -> Dash:
+    return "dash" if style == "dash" else "solid"
+
+
+def _rate_points(sweep: Sweep, ledger: Ledger, kind: Kind) -> tuple[Point, ...]:
+    tuned = sweep.tuned()
+    found = []
+    for budget in sorted({b for _, b in tuned}):
+        runs = {s: t.rate if kind == "rate" else t.optimum_rate for (s, b), t in tuned.items() if b == budget}
+        logs = over_seeds({seed: math.log(value) for seed, value in runs.items()})
+        low, high = bounds(logs)
+        validation = [
+            r
+            for (s, b, _, quantity), values in sweep.readings.items()
+            if b == budget and s in runs and quantity == "task loss, validation"
+            for r in values
+            if r.usable
+        ]
+        found.append(
+            Point(
+                x=budget,
+                y=math.exp(logs.value),
+                low=None if low is None else math.exp(low),
+                high=None if high is None else math.exp(high),
+                kind=kind,
+                method=f"{logs.method}, of the log rate" if logs.has_interval else logs.method,
+                sources={"v": ledger.refer(validation)},
+            )
+        )
+    return tuple(found)

@@ -1,0 +1,260 @@
+"use strict";
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const root = document.documentElement;
+  const drawn = new Set();
+  const hasUnits = Object.values(data.figures).some((figure) => figure.factor && figure.factor !== 1);
+  const state = { unit: hasUnits ? "bits" : "nats" };
+
+  // Appearance -------------------------------------------------------------------------------------------------
+  const media = matchMedia("(prefers-color-scheme: dark)");
+  const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : media.matches);
+  const css = (name) => getComputedStyle(root).getPropertyValue(name).trim();
+  const HUES = {
+    light: ["#0b5cad", "#c05000", "#1b7f5c", "#9a4f96", "#7a6a00", "#6b7078"],
+    dark: ["#6db1f2", "#f2a65a", "#5fc9a0", "#d99ad3", "#d4c45a", "#a9aeb6"],
+  };
+  // Perceptually ordered (viridis), cut so that weak strengths recede into the page and strong ones stand out.
+  const VIRIDIS = [[68, 1, 84], [72, 40, 120], [62, 74, 137], [49, 104, 142], [38, 130, 142], [31, 158, 137],
+    [53, 183, 121], [110, 206, 88], [181, 222, 43], [253, 231, 37]];
+  const viridis = (t) => {
+    const at = Math.min(Math.max(t, 0), 1) * (VIRIDIS.length - 1), i = Math.min(Math.floor(at), VIRIDIS.length - 2);
+    const mix = VIRIDIS[i].map((c, k) => Math.round(c + (at - i) * (VIRIDIS[i + 1][k] - c)));
+    return `rgb(${mix.join(",")})`;
+  };
+  const colour = (trace) => {
+    if (trace.tone !== null) return viridis(isDark() ? 0.32 + 0.66 * trace.tone : 0.74 - 0.74 * trace.tone);
+    if (trace.hue === -1) return css("--faint");
+    const hues = HUES[isDark() ? "dark" : "light"];
+    return hues[trace.hue % hues.length];
+  };
+  const fade = (rgb, alpha) => {
+    const n = rgb.startsWith("#") ? [1, 3, 5].map((i) => parseInt(rgb.slice(i, i + 2), 16)) : rgb.match(/\d+/g);
+    return `rgba(${n.join(",")},${alpha})`;
+  };
+
+  // Units ------------------------------------------------------------------------------------------------------
+  const factor = (figure) => (figure.factor && state.unit === "bits" ? figure.factor : 1);
+  const unitName = (figure) => (figure.factor ? (state.unit === "bits" ? figure.unit : "nats/token") : "");
+  const show = (value, digits = 4) => {
+    if (value === null || value === undefined) return "–";
+    const size = Math.abs(value);
+    const text = size !== 0 && (size < 0.001 || size >= 1e5) ? value.toExponential(2) : value.toFixed(size >= 100 ? 1 : digits);
+    return text.replaceAll("-", "−");
+  };
+  const axisTitle = (figure) => (unitName(figure) ? `${figure.y_name}, ${unitName(figure)}` : figure.y_name);
+
+  // Figures ----------------------------------------------------------------------------------------------------
+  const tick = (figure, x) => (figure.ticks.find(([at]) => at === x) || [x, String(x)])[1];
+  const shownTicks = (ticks) => ticks.filter((_, i) => (ticks.length - 1 - i) % Math.ceil(ticks.length / 9) === 0);
+
+  function baseLayout() {
+    const axis = () => ({ gridcolor: css("--grid"), linecolor: css("--rule"), zeroline: false, ticks: "outside", tickcolor: css("--rule"),
+      automargin: true, title: { font: { size: 12 }, standoff: 8 }, tickfont: { size: 11.5 } });
+    return {
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { family: css("--sans"), color: css("--soft"), size: 12 },
+      margin: { l: 56, r: 12, t: 8, b: 44 }, hovermode: "closest", dragmode: false, showlegend: true,
+      hoverlabel: { bgcolor: css("--raised"), bordercolor: css("--rule"), font: { color: css("--ink"), family: css("--sans"), size: 12.5 } },
+      legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 11.5 }, itemsizing: "trace", itemwidth: 30, tracegroupgap: 0,
+        bgcolor: "rgba(0,0,0,0)", title: { font: { size: 11.5 } } },
+      xaxis: { ...axis(), showgrid: false }, yaxis: axis(),
+    };
+  }
+
+  function curves(figure) {
+    const k = factor(figure), traces = [];
+    // Means come last: they lie on top and take the click where a run's point lies under theirs.
+    const order = [...figure.traces.entries()].sort(([, a], [, b]) => (a.role === "mean") - (b.role === "mean"));
+    for (const [index, trace] of order) {
+      const c = colour(trace), mean = trace.role === "mean", xs = trace.points.map((p) => p.x);
+      const ys = trace.points.map((p) => p.y * k), interval = mean && trace.points.some((p) => p.low !== null);
+      const text = trace.points.map((p) => `<b>${escapeText(trace.name)}</b>, ${escapeText(tick(figure, p.x))}<br>${show(p.y * k)}` +
+        (p.low === null ? "" : ` [${show(p.low * k)}, ${show(p.high * k)}]`));
+      if (interval && trace.band) {
+        const known = trace.points.filter((p) => p.low !== null);
+        traces.push({ type: "scatter", mode: "lines", x: [...known.map((p) => p.x), ...known.map((p) => p.x).reverse()],
+          y: [...known.map((p) => p.high * k), ...known.map((p) => p.low * k).reverse()], fill: "toself", line: { width: 0 },
+          fillcolor: fade(c, 0.15), hoverinfo: "skip", showlegend: false, legendgroup: trace.group, meta: -1 });
+      }
+      const errors = interval && !trace.band ? { type: "data", symmetric: false, visible: true, thickness: 1.1, width: 2.5, color: fade(c, 0.65),
+        array: trace.points.map((p) => (p.high === null ? 0 : (p.high - p.y) * k)),
+        arrayminus: trace.points.map((p) => (p.low === null ? 0 : (p.y - p.low) * k)) } : undefined;
+      traces.push({ type: "scatter", mode: "lines+markers", x: xs, y: ys, name: escapeText(trace.legend || trace.name),
+        legendgroup: trace.group, showlegend: trace.legend !== null, opacity: mean ? 1 : 0.42, text, hoverinfo: "text", error_y: errors, meta: index,
+        line: { color: c, width: mean ? (trace.dash === "dot" ? 1.6 : 2.2) : 1, dash: trace.hue === -1 ? "dash" : trace.dash },
+        marker: { color: trace.dash === "dash" || trace.dash === "dot" ? css("--paper") : c, size: mean ? 6 : 4, line: { color: c, width: mean ? 1.5 : 1 } } });
+    }
+    const layout = baseLayout(), ticks = shownTicks(figure.ticks);
+    Object.assign(layout.xaxis, { type: figure.x_log ? "log" : "linear", tickvals: ticks.map((t) => t[0]), ticktext: ticks.map((t) => escapeText(t[1])) });
+    layout.xaxis.title.text = figure.x_log ? "pre-training tokens" : "checkpoint";
+    layout.yaxis.type = figure.y_log ? "log" : "linear";
+    if (figure.y_log) Object.assign(layout.yaxis, logAxis(figure, k));
+    layout.yaxis.title.text = axisTitle(figure);
+    if (figure.legend_title) {
+      Object.assign(layout.legend, { orientation: "v", x: 1.01, y: 1, yanchor: "top", traceorder: "reversed" });
+      layout.legend.title.text = figure.legend_title;
+      layout.legend.font.size = 11;
+    }
+    layout.showlegend = traces.filter((t) => t.showlegend).length > 1;
+    return { traces, layout };
+  }
+
+  function logAxis(figure, k) {
+    const ys = figure.traces.flatMap((t) => t.points.map((p) => p.y * k)).filter((y) => y > 0);
+    const low = Math.log10(Math.min(...ys)), high = Math.log10(Math.max(...ys)), pad = 0.06 * (high - low) + 0.05;
+    const range = [low - pad, high + pad], steps = range[1] - range[0] > 2.2 ? [1, 3] : range[1] - range[0] > 0.8 ? [1, 2, 5] : [1, 1.5, 2, 3, 4, 5, 7];
+    const values = [];
+    for (let decade = Math.floor(range[0]); decade <= range[1]; decade++) for (const step of steps) values.push(step * 10 ** decade);
+    return { range, tickvals: values, ticktext: values.map((v) => String(Number(v.toPrecision(2)))) };
+  }
+
+  function heat(figure) {
+    const k = factor(figure), points = figure.traces[0].points, budgets = figure.ticks.map((t) => t[0]);
+    const rates = [...new Set(figure.rows)].sort((a, b) => a - b);
+    const z = rates.map(() => budgets.map(() => null)), text = z.map((row) => [...row]), which = z.map((row) => [...row]);
+    points.forEach((point, i) => {
+      const row = rates.indexOf(figure.rows[i]), column = budgets.indexOf(point.x);
+      z[row][column] = point.y * k;
+      which[row][column] = i;
+      text[row][column] = `rate ${show(rates[row])}, ${escapeText(tick(figure, point.x))}<br><b>${show(point.y * k)}</b>` +
+        (point.low === null ? "" : ` [${show(point.low * k)}, ${show(point.high * k)}]`);
+    });
+    const sorted = z.flat().filter((v) => v !== null).sort((a, b) => a - b);
+    const place = (rate) => {
+      const i = Math.min(Math.max(rates.findIndex((r) => r >= rate * 0.999), 1), rates.length - 1);
+      return rates.length < 2 ? 0 : i - 1 + Math.log(rate / rates[i - 1]) / Math.log(rates[i] / rates[i - 1]);
+    };
+    const names = figure.ticks.map((t) => escapeText(t[1]));
+    const scale = Array.from({ length: 11 }, (_, i) => [i / 10, viridis(0.05 + 0.093 * i)]);
+    const traces = [
+      { type: "heatmap", z, text, customdata: which, x: names.map((_, i) => i), y: rates.map((_, i) => i), hoverinfo: "text", xgap: 1, ygap: 1, zmin: sorted[0],
+        zmax: sorted[Math.floor(0.85 * (sorted.length - 1))], colorscale: scale, texttemplate: "%{z:.3f}", textfont: { size: 10 }, meta: 0,
+        colorbar: { thickness: 9, outlinewidth: 0, len: 0.9, tickfont: { size: 11 }, x: 1.01 } },
+    ];
+    const layout = baseLayout();
+    layout.shapes = figure.best.map(([budget, rate]) => ({ type: "rect", x0: budgets.indexOf(budget) - 0.48, x1: budgets.indexOf(budget) + 0.48,
+      y0: place(rate) - 0.47, y1: place(rate) + 0.47, line: { color: css("--ink"), width: 2.2 } }));
+    layout.showlegend = false;
+    Object.assign(layout.xaxis, { tickvals: names.map((_, i) => i), ticktext: names, ticks: "" });
+    Object.assign(layout.yaxis, { tickvals: rates.map((_, i) => i), ticktext: rates.map((r) => escapeText(String(Number(r.toPrecision(2))))), showgrid: false, ticks: "" });
+    layout.xaxis.title.text = figure.x_log ? "pre-training tokens" : "checkpoint";
+    layout.yaxis.title.text = "learning rate";
+    return { traces, layout };
+  }
+
+  function draw(element) {
+    const figure = data.figures[element.dataset.figure];
+    const { traces, layout } = figure.kind === "heat" ? heat(figure) : curves(figure);
+    const config = { displaylogo: false, responsive: true, displayModeBar: false, doubleClick: false, showTips: false };
+    const entries = figure.legend_title ? figure.traces.filter((trace) => trace.legend !== null).length : 0;
+    if (entries > 13) element.style.height = `${70 + 19.5 * entries}px`;
+    const first = !drawn.has(element);
+    drawn.add(element);
+    Plotly.react(element, traces, layout, config);
+    if (first) element.on("plotly_click", (event) => clicked(figure, event.points[0]));
+  }
+
+  function clicked(figure, hit) {
+    const index = hit.data.meta;
+    if (index < 0) return;
+    const trace = figure.traces[index];
+    const point = figure.kind === "heat" ? hit.customdata : hit.pointNumber;
+    if (point === null || point === undefined) return;
+    openPanel(figure, trace, trace.points[point], figure.kind === "heat" ? `rate ${show(figure.rows[point])}` : trace.name);
+  }
+
+  // Panel ------------------------------------------------------------------------------------------------------
+  const panel = document.getElementById("panel");
+  const ROLES = {
+    mean: { m: "Values", v: "Validation loss that chose the rate" }, difference: { m: "After the modification", b: "Before" },
+    rate: { v: "Validation task loss at every rate" }, optimum: { v: "Validation task loss at every rate" },
+    parabola: { m: "Shown loss at the three rates", v: "Validation task loss at the three rates" },
+  };
+
+  function make(tag, text, className) {
+    const element = document.createElement(tag);
+    if (text !== undefined) element.textContent = text;
+    if (className) element.className = className;
+    return element;
+  }
+  function escapeText(text) {
+    return String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+  }
+
+  function openPanel(figure, trace, point, name) {
+    const k = factor(figure), unit = unitName(figure);
+    panel.replaceChildren();
+    panel.dataset.kind = point.kind;
+    panel.dataset.value = point.y;
+    panel.dataset.figure = figure.id;
+    const close = make("button", "×", "close");
+    close.setAttribute("aria-label", "Close");
+    close.addEventListener("click", closePanel);
+    const value = make("p", show(point.y * k), "value");
+    value.append(" ", make("small", unit || figure.y_name));
+    panel.append(close, make("h2", figure.title), make("p", `${name} at ${tick(figure, point.x)}`), value);
+    if (point.low !== null) panel.append(make("p", `95 % interval ${show(point.low * k)} to ${show(point.high * k)}`));
+    panel.append(make("p", point.method, "small"));
+    if (unit && unit !== "nats/token") panel.append(make("p", `${show(point.y, 6)} nats/token, times ${show(k, 4)}`, "small"));
+    panel.append(make("h3", "How it is computed"), make("p", data.formulas[point.kind]));
+    for (const [role, title] of Object.entries(ROLES[point.kind])) {
+      if (point.sources[role]) panel.append(make("h3", title), ...records(role, point.sources[role]));
+    }
+    panel.hidden = false;
+    panel.scrollTop = 0;
+  }
+
+  function records(role, numbers) {
+    const r = data.readings, groups = new Map();
+    for (const i of numbers) groups.set(r.record[i], [...(groups.get(r.record[i]) || []), i]);
+    return [...groups].map(([record, members]) => {
+      const box = make("div", undefined, "record"), first = members[0];
+      const what = [`run ${r.run[first]}`, r.strength[first] ? `strength ${show(r.strength[first])}` : "", r.split[first] || "", r.metric[first], r.tensor[first] || ""];
+      box.append(make("code", r.records[record]), make("p", what.filter(Boolean).join(" · "), "small"));
+      const list = make("div", undefined, "readings");
+      for (const i of members) list.append(reading(role, i));
+      box.append(list);
+      return box;
+    });
+  }
+
+  function reading(role, i) {
+    const r = data.readings, item = make("span", show(r.value[i], 5), "reading");
+    if (r.draw[i] !== null) {
+      const sign = r.sign[i] === null ? "" : r.sign[i] > 0 ? "+" : "−";
+      item.prepend(make("i", `draw ${r.draw[i]}${sign} `));
+    }
+    const facts = { role, run: r.run[i], record: r.records[r.record[i]], metric: r.metric[i], split: r.split[i], draw: r.draw[i], sign: r.sign[i],
+      tensor: r.tensor[i], strength: r.strength[i], value: r.value[i] };
+    for (const [key, fact] of Object.entries(facts)) item.dataset[key] = fact === null ? "" : fact;
+    return item;
+  }
+
+  function closePanel() { panel.hidden = true; }
+  addEventListener("keydown", (event) => { if (event.key === "Escape") closePanel(); });
+
+  // Controls ---------------------------------------------------------------------------------------------------
+  const unitButton = document.getElementById("unit"), themeButton = document.getElementById("theme");
+  function refresh() {
+    themeButton.textContent = isDark() ? "light" : "dark";
+    unitButton.textContent = state.unit === "bits" ? "show nats/token" : "show bits/byte";
+    for (const span of document.querySelectorAll(".loss")) {
+      const value = Number(span.dataset.nats) * (state.unit === "bits" ? Number(span.dataset.factor) : 1);
+      span.textContent = (value < 0 ? "−" : "+") + Math.abs(value).toFixed(3);
+    }
+    for (const span of document.querySelectorAll(".unit-name")) span.textContent = state.unit === "bits" ? span.dataset.unit : "nats/token";
+    for (const element of drawn) draw(element);
+  }
+  unitButton.hidden = !hasUnits;
+  unitButton.addEventListener("click", () => { state.unit = state.unit === "bits" ? "nats" : "bits"; refresh(); closePanel(); });
+  themeButton.addEventListener("click", () => { root.dataset.theme = isDark() ? "light" : "dark"; refresh(); });
+  media.addEventListener("change", refresh);
+
+  // Figures are drawn as they come near the window: a page of fifty opens at once.
+  const watcher = new IntersectionObserver((entries) => {
+    for (const entry of entries) if (entry.isIntersecting) { watcher.unobserve(entry.target); draw(entry.target); }
+  }, { rootMargin: "600px" });
+  for (const element of document.querySelectorAll(".plot")) watcher.observe(element);
+  addEventListener("beforeprint", () => { for (const element of document.querySelectorAll(".plot")) if (!drawn.has(element)) draw(element); });
+  refresh();
+})();

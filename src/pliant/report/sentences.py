@@ -1,0 +1,138 @@
+"""Findings in words."""
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+
+from pliant.report.finding import Finding
+from pliant.report.study import Study, budget_name, capital, phrase
+from pliant.report.unit import Unit, rate, signed
+
+FEW_SEEDS = 3
+"""With fewer runs a t-interval over seeds is so wide that a reading is called exploratory."""
+
+
+Places = Mapping[tuple[str, str], str]
+"""(trajectory, members) -> what tells it from the others of the study."""
+
+
+def sentences(study: Study, findings: Sequence[Finding]) -> tuple[str, ...]:
+    """One sentence or two for each modification: the base, the tuned rate (the strongest claim), the rest."""
+    tuned = [f for f in findings if f.rate == "tuned"]
+    fixed = [f for f in findings if f.rate == "fixed" and f.modification != "none"]
+    base = [f for f in findings if f.modification == "none"]
+    places = study.places
+    return (
+        *(_base(f, study.unit, places) for f in base),
+        *(_tuned(f, findings, study.unit, places) for f in tuned),
+        *(_fixed(list(group), places) for _, group in groupby(fixed, key=family)),
+    )
+
+
+def family(finding: Finding) -> tuple[str, str, str, str]:
+    """What the strengths of one modification share."""
+    return (finding.trajectory, finding.members, finding.label, finding.quantity)
+
+
+def interpolated(finding: Finding, findings: Sequence[Finding]) -> Finding | None:
+    """The same tuned curve, at the optimum between the rates of the grid."""
+    found = (f for f in findings if f.rate == "tuned, interpolated" and family(f) == family(finding))
+    return next(found, None)
+
+
+def _where(finding: Finding, places: Places) -> str:
+    name = places[finding.trajectory, finding.members]
+    return f" ({name})" if name else ""
+
+
+def _base(finding: Finding, unit: Unit, places: Places) -> str:
+    minimum, where = finding.minimum, _where(finding, places)
+    last = budget_name(minimum.last, finding.names)
+    if minimum.kind == "none in range":
+        return f"Without modification the loss falls to the last budget, {last}{where}."
+    lowest = budget_name(minimum.budget, finding.names)
+    rise = f"{unit.interval(minimum.rise)} {unit.name}"
+    return f"Without modification the loss is lowest at {lowest}; {last} lies {rise} above it{where}."
+
+
+def _tuned(finding: Finding, findings: Sequence[Finding], unit: Unit, places: Places) -> str:
+    other = interpolated(finding, findings)
+    head = f"{capital(phrase(finding.label))} at its tuned rate{_where(finding, places)}"
+    text = f"{head}: {finding.quantity} {_turn(finding, unit)}"
+    if other is not None and other.judgement.verdict != finding.judgement.verdict:
+        text += (
+            f" Interpolated between the rates of the grid it is {other.judgement.words} "
+            f"({unit.interval(other.minimum.rise)}), so the sign hangs on the grid."
+        )
+    return text
+
+
+def _turn(finding: Finding, unit: Unit) -> str:
+    minimum, words = finding.minimum, finding.judgement.words
+    last, against = (budget_name(b, finding.names) for b in (minimum.last, minimum.against))
+    measured = f"{last} minus {against}: {unit.interval(minimum.rise)} {unit.name}"
+    if minimum.kind == "none in range":
+        return f"is lowest at the last budget, no upturn in range: {words} ({measured}){_signs(finding)}."
+    return f"is lowest at {against}; at {last} it is {words} ({measured}){_signs(finding)}."
+
+
+def _signs(finding: Finding) -> str:
+    """How many runs show the sign by themselves, when the interval over runs cannot say."""
+    runs = [seed.rise.value for seed in finding.minimum.seeds]
+    if finding.judgement.verdict != "undecided" or len(runs) < 2:
+        return ""
+    up = sum(value > 0 for value in runs)
+    return f"; above in {up} of {len(runs)} runs ({', '.join(signed(v) for v in runs)} nats)"
+
+
+def _fixed(group: list[Finding], places: Places) -> str:
+    first = group[0]
+    head = f"{capital(phrase(first.label))}{_where(first, places)}, {_thing(first)}: {_ranks(group)}"
+    parts = [head]
+    for verdict in ("worse", "not worse", "undecided"):
+        some = [f for f in group if f.judgement.verdict == verdict]
+        if some:
+            here = " in this run" if some[0].judgement.conditional and verdict != "undecided" else ""
+            parts.append(f"{verdict}{here} at the last budget for {_strengths(some, group)}{_extra(some)}")
+    return "; ".join(parts) + "."
+
+
+def _extra(some: list[Finding]) -> str:
+    """Where the curves that turn are lowest; whether each run of the undecided ones rose."""
+    if some[0].judgement.verdict == "worse":
+        lowest = [budget_name(f.minimum.budget, f.names) for f in some]
+        diverged = sum(f.diverged for f in some)
+        text = f" (lowest at {', '.join(dict.fromkeys(lowest))}"
+        return text + (f"; {diverged} points diverged)" if diverged else ")")
+    rises = [seed.rise.value for f in some for seed in f.minimum.seeds]
+    several = len(some[0].minimum.seeds) > 1
+    rose = some[0].judgement.verdict == "undecided" and several and all(value > 0 for value in rises)
+    return " (above the lowest in every run)" if rose else ""
+
+
+def _thing(finding: Finding) -> str:
+    if finding.quantity == "task loss":
+        return "task loss"
+    return "noisy loss" if finding.modification == "noise" else "pre-training loss"
+
+
+def _ranks(group: list[Finding]) -> str:
+    values = [f.rank.rho for f in group if f.rank.rho == f.rank.rho]
+    if not values:
+        return "no rank correlation (under three budgets)"
+    low, high = f"{min(values):.2f}", f"{max(values):.2f}"
+    spread = low if low == high else f"{low} to {high}"
+    return f"Spearman of {group[0].rank_of} with budget {spread}".replace("-", "−")
+
+
+def _strengths(some: list[Finding], group: list[Finding]) -> str:
+    """ "γ 0.1, 0.2"; four or more neighbours of the grid as a range."""
+    symbol = "γ" if some[0].modification == "noise" else "rate"
+    grid = [f.strength for f in group]
+    places = [grid.index(f.strength) for f in some]
+    names = [rate(f.strength or 0.0) for f in some]
+    neighbours = places == list(range(places[0], places[0] + len(places)))
+    return (
+        f"{symbol} {names[0]} to {names[-1]}"
+        if neighbours and len(names) > 3
+        else f"{symbol} {', '.join(names)}"
+    )

@@ -1,0 +1,95 @@
+"""One study opened for reporting: its readings, series, sweeps and unit, computed once."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from pliant.execution.table import Table
+from pliant.records.units import format_tokens
+from pliant.report.figure import FEWEST_TOKENS
+from pliant.report.unit import Unit, unit_of
+from pliant.statistics import Reading, Series, SeriesKey, Sweep, gather, readings, sweeps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """What every part of a report reads. `members` of a trajectory: annealed, undecayed trunk, or unknown."""
+
+    table: Table
+    readings: tuple[Reading, ...]
+    series: Mapping[SeriesKey, Series]
+    sweeps: tuple[Sweep, ...]
+    unit: Unit
+
+    @property
+    def name(self) -> str:
+        return self.table.study
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(sorted({r.run for r in self.readings}))
+
+    @property
+    def groups(self) -> tuple[tuple[str, str], ...]:
+        """(trajectory, members), in order of appearance."""
+        return tuple(dict.fromkeys((key.trajectory, key.members) for key in self.series))
+
+    @property
+    def places(self) -> dict[tuple[str, str], str]:
+        """(trajectory, members) -> what tells it from the others of this study."""
+        return group_names(self.groups)
+
+    def matching(
+        self, *, evaluation: str, metric: str, modification: str | None = None, split: str | None = "test"
+    ) -> Iterator[Series]:
+        """The series of one quantity, strengths rising within a label."""
+        found = [
+            s
+            for k, s in self.series.items()
+            if k.evaluation == evaluation
+            and k.metric == metric
+            and modification in (None, k.modification)
+            and split in (None, k.split)
+        ]
+        order = {key: place for place, key in enumerate(dict.fromkeys(_family(s.key) for s in found))}
+        yield from sorted(found, key=lambda s: (order[_family(s.key)], s.key.strength))
+
+
+def _family(key: SeriesKey) -> tuple[str, ...]:
+    return (key.trajectory, key.members, key.label, key.task or "", key.tensor or "")
+
+
+def open_study(table: Table) -> Study:
+    """Read the rows of `table` once."""
+    found = readings(table.rows)
+    return Study(table=table, readings=found, series=gather(found), sweeps=sweeps(found), unit=unit_of(found))
+
+
+def group_names(groups: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """(trajectory, members) -> what tells it from the others: nothing where there is only one.
+
+    {("wsd", "annealed"), ("wsd", "undecayed trunk")} are called "annealed" and "undecayed trunk".
+    """
+    distinct = list(dict.fromkeys(groups))
+    several = len({trajectory for trajectory, _ in distinct}) > 1
+    mixed = len({members for _, members in distinct}) > 1
+    return {
+        (trajectory, members): ", ".join(
+            part for part, told in ((trajectory, several), (members, mixed)) if told and part
+        )
+        for trajectory, members in distinct
+    }
+
+
+def budget_name(budget: float, names: Mapping[float, str]) -> str:
+    """Tokens as people write them; the checkpoint's name where the budget is only its place."""
+    return format_tokens(budget) if budget >= FEWEST_TOKENS else names.get(budget, f"{budget:g}")
+
+
+def phrase(label: str) -> str:
+    """A label inside a sentence: "fine-tune python" -> "fine-tuning on python"."""
+    return f"fine-tuning on {label.removeprefix('fine-tune ')}" if label.startswith("fine-tune ") else label
+
+
+def capital(text: str) -> str:
+    """The first letter large, the others as they are."""
+    return text[:1].upper() + text[1:]

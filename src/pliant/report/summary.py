@@ -1,0 +1,108 @@
+"""Tables as one structured account: verdict sentences, findings with intervals, caveats."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, is_dataclass
+
+from pliant.execution.table import Table
+from pliant.records.identity import Json
+from pliant.report.caveats import caveats
+from pliant.report.finding import Finding, find
+from pliant.report.sentences import interpolated, sentences
+from pliant.report.study import Study, open_study
+from pliant.report.unit import Unit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudySummary:
+    """What one study says. `headline` is one line; `verdicts` one sentence a modification."""
+
+    study: str
+    seeds: tuple[int, ...]
+    budgets: tuple[float, ...]
+    unit: Unit
+    headline: str
+    verdicts: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    caveats: tuple[str, ...]
+    missing: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """The same account for terminal, HTML and `--json`."""
+
+    studies: tuple[StudySummary, ...]
+
+    def to_json(self) -> Json:
+        """Plain JSON; numbers that do not exist (an interval of one value) are null."""
+        return _plain(self)
+
+
+def summarise(tables: Sequence[Table]) -> Summary:
+    """A summary of each study.
+
+    Raises:
+        ValueError: a modified and a base loss were measured on different tokens.
+    """
+    return Summary(studies=tuple(summarise_study(open_study(table)) for table in tables))
+
+
+def summarise_study(study: Study) -> StudySummary:
+    """The summary of a study that is already open."""
+    findings = find(study)
+    return StudySummary(
+        study=study.name,
+        seeds=study.seeds,
+        budgets=tuple(sorted({float(r.tokens) for r in study.readings if r.tokens is not None})),
+        unit=study.unit,
+        headline=_headline(findings),
+        verdicts=sentences(study, findings),
+        findings=findings,
+        caveats=caveats(study, findings),
+        missing=study.table.missing,
+        failed=len(study.table.failed),
+    )
+
+
+def _headline(findings: Sequence[Finding]) -> str:
+    """How many curves are worse at the last budget; a tuned one counts if interpolation agrees."""
+    if not any(f.modification != "none" for f in findings):
+        return "No modification has been measured at two or more budgets yet."
+    kinds = (
+        ("after fine-tuning at the tuned rate", [f for f in findings if f.rate == "tuned"]),
+        ("under noise", [f for f in findings if f.modification == "noise"]),
+        ("at fixed rates", [f for f in findings if f.modification == "fine-tune" and f.rate == "fixed"]),
+    )
+    counts = [_count(group, what, findings) for what, group in kinds if group]
+    return "Worse at the last budget than at an earlier one: " + ", ".join(counts) + "."
+
+
+def _count(group: Sequence[Finding], what: str, findings: Sequence[Finding]) -> str:
+    worse = sum(_worse(f) and _agrees(f, findings) for f in group)
+    here = " in this run" if group[0].judgement.conditional else ""
+    return f"{worse} of {len(group)} curves {what}{here}"
+
+
+def _agrees(finding: Finding, findings: Sequence[Finding]) -> bool:
+    other = interpolated(finding, findings) if finding.rate == "tuned" else None
+    return other is None or _worse(other)
+
+
+def _worse(finding: Finding) -> bool:
+    return finding.judgement.verdict == "worse"
+
+
+def _plain(value: object) -> Json:
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    raise TypeError(f"{type(value).__name__} has no JSON form: {value!r}")

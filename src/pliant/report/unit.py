@@ -1,0 +1,56 @@
+"""The unit losses are shown in, and numbers as a reader wants them."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pliant.records.units import bits_per_byte
+from pliant.statistics import Estimate, Reading
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """`factor` turns nats per token into what is shown: 1, or 1 / (ln 2 x bytes per token)."""
+
+    factor: float
+    name: str
+
+    def number(self, loss_nats: float) -> str:
+        return fixed(loss_nats * self.factor)
+
+    def signed(self, loss_nats: float) -> str:
+        return signed(loss_nats * self.factor)
+
+    def interval(self, estimate: Estimate) -> str:
+        """ "+0.104 [+0.087, +0.121]", or the value alone where there is no interval."""
+        if not estimate.has_interval:
+            return self.signed(estimate.value)
+        return f"{self.signed(estimate.value)} [{self.signed(estimate.low)}, {self.signed(estimate.high)}]"
+
+
+NATS = Unit(factor=1.0, name="nats/token")
+
+
+def unit_of(readings: Iterable[Reading]) -> Unit:
+    """Bits per byte where all pre-training losses share one known number of bytes a token; else nats."""
+    sizes = {r.bytes_per_token for r in readings if r.evaluation == "pretraining-loss"}
+    size = next(iter(sizes)) if len(sizes) == 1 else None
+    return NATS if not size else Unit(factor=bits_per_byte(1.0, size), name="bits/byte")
+
+
+def fixed(value: float) -> str:
+    """Three decimals; a real minus sign; an en dash for nan."""
+    return "–" if math.isnan(value) else f"{value:.3f}".replace("-", "−")
+
+
+def signed(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:+.3f}".replace("-", "−")
+
+
+def rate(value: float) -> str:
+    """A learning rate or strength: 0.0064 -> "0.0064", 6.4e-05 -> "6.4e−5"."""
+    text = f"{value:.3g}"
+    if "e" not in text:
+        return text
+    digits, exponent = text.split("e")
+    return f"{digits}e{int(exponent)}".replace("-", "−")

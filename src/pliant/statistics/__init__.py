@@ -1,0 +1,50 @@
+"""Estimates with their uncertainty. NumPy and SciPy only: nothing here reads a file or knows a model."""
+
+from pliant.statistics.contrast import contrast, within_run
+from pliant.statistics.curve import Curve
+from pliant.statistics.estimate import Estimate, over_draws, over_seeds
+from pliant.statistics.matched import MatchedLearning, matched_learning
+from pliant.statistics.minimum import SELECTION_NOTE, Minimum, SeedMinimum, locate_minimum
+from pliant.statistics.rank import RankCorrelation, spearman
+from pliant.statistics.reading import Reading, reading, readings
+from pliant.statistics.sensitivity import Copy, paired_draws, sensitivity
+from pliant.statistics.series import Series, SeriesKey, base_of, gather
+from pliant.statistics.sweep import Sweep, sweeps
+from pliant.statistics.tuned import RatePoint, TunedRate, tune
+from pliant.statistics.verdict import MARGIN_NATS, Judgement, Verdict, judge
+
+__all__ = [
+    "MARGIN_NATS",
+    "SELECTION_NOTE",
+    "Copy",
+    "Curve",
+    "Estimate",
+    "Judgement",
+    "MatchedLearning",
+    "Minimum",
+    "RankCorrelation",
+    "RatePoint",
+    "Reading",
+    "SeedMinimum",
+    "Series",
+    "SeriesKey",
+    "Sweep",
+    "TunedRate",
+    "Verdict",
+    "base_of",
+    "contrast",
+    "gather",
+    "judge",
+    "locate_minimum",
+    "matched_learning",
+    "over_draws",
+    "over_seeds",
+    "paired_draws",
+    "reading",
+    "readings",
+    "sensitivity",
+    "spearman",
+    "sweeps",
+    "tune",
+    "within_run",
+]

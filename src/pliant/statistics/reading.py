@@ -1,0 +1,78 @@
+"""Rows of a study's table as typed readings, gathered into series over budgets."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """One measured value of one theta' and where it is recorded. Losses are nats per token."""
+
+    study: str
+    trajectory: str = ""
+    checkpoint: str = ""
+    tokens: int | None = None
+    parameters: int | None = None
+    tokens_per_parameter: float | None = None
+    pretraining_seed: int | None = None
+    annealed: bool | None = None
+    pretraining_learning_rate: float | None = None
+    epochs: float | None = None
+    bytes_per_token: float | None = None
+    modification: str = "none"
+    label: str = "none"
+    scaling: str | None = None
+    embeddings: bool | None = None
+    task: str | None = None
+    steps: int | None = None
+    strength: float = 0.0
+    seed: int = 0
+    evaluation: str = ""
+    metric: str = ""
+    split: str | None = None
+    value: float = math.nan
+    draw: int | None = None
+    sign: int | None = None
+    blocks: tuple[float, ...] = ()
+    count: tuple[int, ...] = ()
+    tensor: str | None = None
+    status: str = "ok"
+    cell: str = ""
+    record: str = ""
+    weights: str = ""
+
+    @property
+    def run(self) -> int:
+        """The pre-training seed; 0 where it is not known."""
+        return self.pretraining_seed or 0
+
+    @property
+    def members(self) -> str:
+        """Which members of the trajectory it belongs to: "annealed", "undecayed trunk", or "" if unknown."""
+        return {True: "annealed", False: "undecayed trunk", None: ""}[self.annealed]
+
+    @property
+    def usable(self) -> bool:
+        return self.status == "ok" and math.isfinite(self.value)
+
+
+_NAMES = frozenset(field.name for field in fields(Reading))
+
+
+def reading(row: Mapping[str, Any]) -> Reading:
+    """One row of the table; keys that are not its fields are left out, absent ones keep their default."""
+    return Reading(**{name: value for name, value in row.items() if name in _NAMES and _given(name, value)})
+
+
+def _given(name: str, value: object) -> bool:
+    return value is not None or name in _OPTIONAL
+
+
+_OPTIONAL = frozenset(field.name for field in fields(Reading) if field.default is None)
+
+
+def readings(rows: Iterable[Mapping[str, Any]]) -> tuple[Reading, ...]:
+    """Every row as a reading, in order."""
+    return tuple(reading(row) for row in rows)

@@ -1,0 +1,160 @@
+"""What a trajectory is trained, fine-tuned and measured on, opened once a process."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from pliant.data.corpora import open_corpus
+from pliant.data.markov import MARKOV_TASKS, MarkovLanguage, MarkovWindows
+from pliant.data.streams import PackedStream, pack
+from pliant.data.tasks import EncodedSplit, EncodedTask, TaskError, encode_markov_task, encode_text_task
+from pliant.data.text_tasks import open_text_task
+from pliant.data.tokenizers import Tokenizer, open_tokenizer
+from pliant.data.windows import ShuffledStream, WindowSource
+from pliant.records.identity import digest
+
+_HELD_OUT_SEED = 20_250_319  # any fixed number: which held-out windows are taken must never change
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaterialSpec:
+    """What to open: hashable, picklable, the same in every process."""
+
+    corpus: str
+    tokenizer: str
+    context: int
+    held_out_split: str
+    held_out_tokens: int
+    task_rows: int
+    tasks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Materials:
+    """Opened data. `held_out_fingerprint` names exactly the windows of `held_out`."""
+
+    tokenizer: Tokenizer
+    bytes_per_token: float | None
+    held_out: EncodedSplit
+    held_out_split: str
+    held_out_fingerprint: str
+    tasks: Mapping[str, EncodedTask]
+    training: "Training"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Training:
+    """The pre-training data; `source(seed)` is the windows in the order of one seed."""
+
+    language: MarkovLanguage | None
+    stream: PackedStream | None
+    context: int
+
+    def source(self, seed: int) -> WindowSource:
+        if self.language is not None:
+            return MarkovWindows(language=self.language, stream="train", seed=seed, context=self.context)
+        assert self.stream is not None, "text corpora are packed"
+        return ShuffledStream(
+            tokens=self.stream.tokens, fingerprint=self.stream.fingerprint, context=self.context, seed=seed
+        )
+
+
+def markov_language(corpus: str) -> MarkovLanguage | None:
+    """`markov:7` -> the language of seed 7; None for text.
+
+    Raises:
+        ValueError: `markov:` without a whole number.
+    """
+    if not corpus.startswith("markov"):
+        return None
+    match = re.fullmatch(r"markov:(\d+)", corpus)
+    if match is None:
+        raise ValueError(f"corpus {corpus!r}: expected markov:SEED with a whole number, such as markov:7")
+    return MarkovLanguage(int(match[1]))
+
+
+@lru_cache(maxsize=8)
+def open_materials(spec: MaterialSpec) -> Materials:
+    """Open everything a trajectory needs; the packed text comes from the cache folder when it is there.
+
+    Raises:
+        ValueError: the corpus, the tokenizer or a task does not open, or the held-out text is too short.
+    """
+    language = markov_language(spec.corpus)
+    return _markov_materials(spec, language) if language else _text_materials(spec)
+
+
+def _markov_materials(spec: MaterialSpec, language: MarkovLanguage) -> Materials:
+    tasks = {name: _markov_task(name, language, spec) for name in spec.tasks}
+    rows = max(1, spec.held_out_tokens // spec.context)
+    held = MarkovWindows(language=language, stream=spec.held_out_split, seed=0, context=spec.context)
+    windows = held.windows(0, rows)
+    return Materials(
+        tokenizer=open_tokenizer(spec.tokenizer),
+        bytes_per_token=None,
+        held_out=EncodedSplit(inputs=windows[:, :-1], targets=windows[:, 1:]),
+        held_out_split=spec.held_out_split,
+        held_out_fingerprint="sha256:" + digest([held.fingerprint, rows, spec.context], length=64),
+        tasks=tasks,
+        training=Training(language=language, stream=None, context=spec.context),
+    )
+
+
+def _markov_task(name: str, language: MarkovLanguage, spec: MaterialSpec) -> EncodedTask:
+    if name not in MARKOV_TASKS:
+        raise TaskError(f"no task {name!r} for the corpus {spec.corpus}; known are {', '.join(MARKOV_TASKS)}")
+    relative = MarkovLanguage(language.seed, MARKOV_TASKS[name])
+    return _fewer_rows(encode_markov_task(relative, spec.context), spec.task_rows)
+
+
+def _text_materials(spec: MaterialSpec) -> Materials:
+    tokenizer = open_tokenizer(spec.tokenizer)
+    corpus = open_corpus(spec.corpus)
+    held_out = pack(corpus, "validation" if spec.held_out_split == "validation" else "test", tokenizer)
+    tasks = {
+        name: _fewer_rows(encode_text_task(open_text_task(name), tokenizer, spec.context), spec.task_rows)
+        for name in spec.tasks
+    }
+    return Materials(
+        tokenizer=tokenizer,
+        bytes_per_token=held_out.bytes_per_token,
+        held_out=_held_out(held_out, spec),
+        held_out_split=spec.held_out_split,
+        held_out_fingerprint="sha256:"
+        + digest([held_out.fingerprint, spec.held_out_tokens, spec.context], length=64),
+        tasks=tasks,
+        training=Training(language=None, stream=pack(corpus, "train", tokenizer), context=spec.context),
+    )
+
+
+def _held_out(stream: PackedStream, spec: MaterialSpec) -> EncodedSplit:
+    source = ShuffledStream(
+        tokens=stream.tokens, fingerprint=stream.fingerprint, context=spec.context, seed=_HELD_OUT_SEED
+    )
+    rows = max(1, spec.held_out_tokens // spec.context)
+    if rows > source.windows_per_epoch:
+        raise ValueError(
+            f"the {spec.held_out_split} split of {spec.corpus} has {len(stream.tokens):,} tokens, "
+            f"held_out asks for {spec.held_out_tokens:,}; lower held_out.tokens or give more text"
+        )
+    windows = source.windows(0, rows)
+    return EncodedSplit(inputs=windows[:, :-1], targets=windows[:, 1:])
+
+
+def _fewer_rows(task: EncodedTask, rows: int) -> EncodedTask:
+    """The task with at most `rows` rows in validation and test, spread over the split by a fixed permutation."""
+    splits = dict(task.splits)
+    for name in ("validation", "test"):
+        split = splits[name]  # type: ignore[index]
+        chosen = np.sort(np.random.default_rng(_HELD_OUT_SEED).permutation(len(split))[:rows])
+        splits[name] = EncodedSplit(inputs=split.inputs[chosen], targets=split.targets[chosen])  # type: ignore[index]
+    return EncodedTask(
+        name=task.name,
+        fingerprint="sha256:" + digest([task.fingerprint, rows], length=64),
+        splits=splits,
+        label_tokens=task.label_tokens,
+        truncated=task.truncated,
+    )

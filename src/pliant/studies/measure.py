@@ -1,0 +1,108 @@
+"""The evaluations a study can ask for, by kind: theta' -> measurements."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pliant.checkpoints.folder import Checkpoint
+from pliant.checkpoints.weights import canonical_tensors, distance, norms, root_mean_square
+from pliant.evaluation.losses import accuracy_measurement, loss_measurement
+from pliant.modifications.variant import Variant
+from pliant.records.record import Measurement
+from pliant.studies.materials import Materials
+from pliant.studies.plan import EvaluationPlan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scene:
+    """What an evaluation may look at: the model that holds theta', the base, the data."""
+
+    variant: Variant
+    checkpoint: Checkpoint
+    materials: Materials
+    base: dict[str, Any]
+    task: str | None
+    batch_tokens: int
+
+
+def measure(
+    evaluation: EvaluationPlan,
+    variant: Variant,
+    checkpoint: Checkpoint,
+    materials: Materials,
+    base: dict[str, Any],
+    batch_tokens: int,
+) -> list[Measurement]:
+    """The measurements of `evaluation` on the theta' that the model holds; NaN where it diverged."""
+    scene = _Scene(
+        variant=variant,
+        checkpoint=checkpoint,
+        materials=materials,
+        base=base,
+        task=evaluation.task,
+        batch_tokens=batch_tokens,
+    )
+    return _KINDS[evaluation.kind](scene)
+
+
+def _pretraining_loss(scene: _Scene) -> list[Measurement]:
+    if scene.variant.diverged:
+        return [Measurement(metric="loss_nats", split=scene.materials.held_out_split, value=math.nan)]
+    return [
+        loss_measurement(
+            scene.checkpoint.model,
+            scene.materials.held_out,
+            name=scene.materials.held_out_split,
+            batch_tokens=scene.batch_tokens,
+            draw=scene.variant.draw,
+            sign=scene.variant.sign,
+        )
+    ]
+
+
+def _task_loss(scene: _Scene) -> list[Measurement]:
+    assert scene.task is not None, "a task-loss evaluation names its task"
+    task = scene.materials.tasks[scene.task]
+    measurements = []
+    for split in ("validation", "test"):
+        if scene.variant.diverged:
+            measurements.append(Measurement(metric="loss_nats", split=split, value=math.nan))
+            continue
+        rows = task.splits[split]
+        model = scene.checkpoint.model
+        measurements.append(
+            loss_measurement(model, rows, name=split, batch_tokens=scene.batch_tokens, draw=None, sign=None)
+        )
+        if task.label_tokens:
+            measurements.append(
+                accuracy_measurement(model, rows, task.label_tokens, name=split, batch_tokens=scene.batch_tokens)
+            )
+    return measurements
+
+
+def _displacement(scene: _Scene) -> list[Measurement]:
+    if scene.variant.diverged:
+        return [Measurement(metric="distance", value=math.nan)]
+    moved = distance(canonical_tensors(scene.checkpoint.model), scene.base)
+    length = math.sqrt(sum(norm**2 for norm in norms(scene.base).values()))
+    return [
+        Measurement(metric="distance", value=moved),
+        Measurement(metric="relative_distance", value=moved / length),
+    ]
+
+
+def _weights(scene: _Scene) -> list[Measurement]:
+    tensors = canonical_tensors(scene.checkpoint.model)
+    lengths = norms(tensors)
+    return [Measurement(metric="norm", tensor=name, value=lengths[name]) for name in tensors] + [
+        Measurement(metric="rms", tensor=name, value=root_mean_square(tensor)) for name, tensor in tensors.items()
+    ]
+
+
+_KINDS: dict[str, Callable[[_Scene], list[Measurement]]] = {
+    "pretraining-loss": _pretraining_loss,
+    "task-loss": _task_loss,
+    "displacement": _displacement,
+    "weights": _weights,
+}

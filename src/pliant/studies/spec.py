@@ -1,0 +1,272 @@
+"""A study as the user writes it: YAML in, frozen settings out, unknown keys refused with the nearest known one."""
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from pliant.checkpoints.architecture import PRESETS, Architecture
+from pliant.execution.engine import UserError
+from pliant.modifications.finetune import FineTune
+from pliant.modifications.noise import Noise, Scaling
+from pliant.records.numerics import Numerics
+from pliant.records.units import parse_tokens
+from pliant.training.loop import Optimisation
+from pliant.training.pretraining import Recipe
+from pliant.training.schedules import Schedule
+
+
+class SpecError(UserError):
+    """A study file that says something pliant does not understand or cannot do."""
+
+
+TokenCount = Annotated[int, BeforeValidator(parse_tokens)]
+Seeds = Annotated[tuple[int, ...], Field(min_length=1)]
+
+
+def _preset(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    if value not in PRESETS:
+        raise ValueError(f"no preset {value!r}; known are {', '.join(PRESETS)}, or give width, layers, heads, ...")
+    return PRESETS[value]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LadderSpec(_Section):
+    """Runs of one recipe at growing token budgets, pre-trained by pliant.
+
+    `members`: `annealed` is each budget's own annealed run; `trunk` is the undecayed trunk at the same tokens.
+    """
+
+    architecture: Annotated[Architecture, BeforeValidator(_preset)]
+    recipe: Recipe
+    budgets: Annotated[tuple[TokenCount, ...], Field(min_length=1)]
+    seeds: Seeds = (1,)
+    members: tuple[Literal["annealed", "trunk"], ...] = ("annealed",)
+    max_epochs: Annotated[float, Field(gt=0)] = 1.0
+
+    @model_validator(mode="after")
+    def _check(self) -> "LadderSpec":
+        if list(self.budgets) != sorted(set(self.budgets)):
+            raise ValueError("budgets must grow from one to the next")
+        if "trunk" in self.members and self.recipe.schedule.kind != "wsd":
+            raise ValueError("members: trunk needs schedule kind wsd; the other schedules have no trunk")
+        return self
+
+
+class CheckpointSpec(_Section):
+    """One checkpoint from outside, with its tokens by hand where its folder does not say."""
+
+    path: Path
+    tokens: TokenCount | None = None
+    seed: int | None = None
+    annealed: bool | None = None
+
+
+class TrajectorySpec(_Section):
+    """A ladder to pre-train, or checkpoints that exist: a folder of them, or a list."""
+
+    name: str
+    ladder: LadderSpec | None = None
+    checkpoints: Path | tuple[CheckpointSpec, ...] | None = None
+    allow_pickle: bool = False
+
+    @model_validator(mode="after")
+    def _one(self) -> "TrajectorySpec":
+        if (self.ladder is None) == (self.checkpoints is None):
+            raise ValueError("give either ladder or checkpoints")
+        return self
+
+
+class NoiseSpec(_Section):
+    """Gaussian noise at each of `strengths`; `blocks` blocks of `draws` draws each."""
+
+    scaling: Scaling = "init"
+    strengths: Annotated[tuple[float, ...], Field(min_length=1)]
+    embeddings: bool = True
+    draws: int = 8
+    antithetic: bool = True
+    blocks: Annotated[int, Field(ge=1)] = 1
+
+    def modifications(self) -> list[Noise]:
+        shared = {"scaling": self.scaling, "embeddings": self.embeddings}
+        return [
+            Noise(**shared, strength=s, draws=self.draws, antithetic=self.antithetic)  # type: ignore[arg-type]
+            for s in self.strengths
+        ]
+
+    @model_validator(mode="after")
+    def _check(self) -> "NoiseSpec":
+        self.modifications()
+        return self
+
+
+class FineTuneSpec(_Section):
+    """Full fine-tuning on `task` at each of `learning_rates`, for each of `seeds`."""
+
+    task: str
+    learning_rates: Annotated[tuple[float, ...], Field(min_length=1)]
+    steps: int = 100
+    batch: int = 16
+    seeds: Seeds = (0,)
+    schedule: Schedule = Schedule(kind="cosine", warmup_fraction=0.1)
+    optimisation: Optimisation = Optimisation(weight_decay=0.0)
+
+    def modifications(self) -> list[FineTune]:
+        return [
+            FineTune(
+                task=self.task,
+                strength=rate,
+                steps=self.steps,
+                batch=self.batch,
+                schedule=self.schedule,
+                optimisation=self.optimisation,
+            )
+            for rate in self.learning_rates
+        ]
+
+    @model_validator(mode="after")
+    def _check(self) -> "FineTuneSpec":
+        self.modifications()
+        return self
+
+
+class ModificationSpec(_Section):
+    """One of the modifications."""
+
+    noise: NoiseSpec | None = None
+    fine_tune: FineTuneSpec | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> "ModificationSpec":
+        if (self.noise is None) == (self.fine_tune is None):
+            raise ValueError("each entry of modifications is one of noise, fine_tune")
+        return self
+
+
+class HeldOutSpec(_Section):
+    """What every theta' is measured on: `tokens` of the held-out pre-training data, `task_rows` rows of each split of a
+    task. `context` is the window; by default the ladder's, or up to 512 of what the checkpoints can take."""
+
+    split: Literal["validation", "test"] = "test"
+    tokens: TokenCount = 32_768
+    task_rows: Annotated[int, Field(ge=1)] = 256
+    context: int | None = None
+
+
+class StudySpec(_Section):
+    """The whole study. `corpus` is `english`, `markov:SEED`, or a path to text; `tokenizer` is `bytes`, a path or a
+    Hub name, and by default what the corpus or the checkpoints bring along."""
+
+    study: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    corpus: str = "english"
+    tokenizer: str | None = None
+    held_out: HeldOutSpec = HeldOutSpec()
+    trajectories: Annotated[tuple[TrajectorySpec, ...], Field(min_length=1)]
+    modifications: tuple[ModificationSpec, ...] = ()
+    numerics: Numerics = Numerics()
+    snapshot_seconds: Annotated[float, Field(gt=0)] = 20.0
+
+    @model_validator(mode="after")
+    def _check(self) -> "StudySpec":
+        names = [trajectory.name for trajectory in self.trajectories]
+        if len(set(names)) != len(names):
+            raise ValueError("trajectories must have different names")
+        return self
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks fine-tuned on, each once, in order."""
+        return tuple(dict.fromkeys(m.fine_tune.task for m in self.modifications if m.fine_tune is not None))
+
+
+def parse_study(text: str, place: str) -> StudySpec:
+    """A study from YAML text; `place` names it in errors.
+
+    Raises:
+        SpecError: not YAML, an unknown key (the nearest known one is suggested), or a value out of range.
+    """
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SpecError(f"{place} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise SpecError(f"{place}: expected a mapping with study, trajectories, ...; found {type(content).__name__}")
+    try:
+        return StudySpec.model_validate(content)
+    except ValidationError as error:
+        raise SpecError(f"{place}: {_first_line(error)}") from error
+
+
+def read_study(path: Path) -> StudySpec:
+    """A study from a YAML file; relative paths in it are taken from the file's folder.
+
+    Raises:
+        SpecError: the file cannot be read, or see `parse_study`.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise SpecError(f"no study file at {path}; `pliant demo --write-study FILE` writes one to start from") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path} cannot be read: {error}") from error
+    return _anchored(parse_study(text, str(path)), path.resolve().parent)
+
+
+def _anchored(spec: StudySpec, folder: Path) -> StudySpec:
+    """The study with its relative paths taken from `folder`, so that it can be run from anywhere."""
+
+    def anchored(path: Path) -> Path:
+        return path if path.is_absolute() else folder / path
+
+    def checkpoints(given: Path | tuple[CheckpointSpec, ...] | None) -> Path | tuple[CheckpointSpec, ...] | None:
+        if given is None or isinstance(given, Path):
+            return anchored(given) if given else None
+        return tuple(entry.model_copy(update={"path": anchored(entry.path)}) for entry in given)
+
+    trajectories = tuple(
+        t.model_copy(update={"checkpoints": checkpoints(t.checkpoints)}) for t in spec.trajectories
+    )
+    beside = [name for name in (spec.corpus, spec.tokenizer) if name and (folder / name).exists()]
+    update: dict[str, Any] = {"trajectories": trajectories}
+    if spec.corpus in beside:
+        update["corpus"] = str(folder / spec.corpus)
+    if spec.tokenizer in beside:
+        update["tokenizer"] = str(folder / str(spec.tokenizer))
+    return spec.model_copy(update=update)
+
+
+def to_yaml(spec: StudySpec) -> str:
+    """The resolved study as YAML: every default written out."""
+    return yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, width=100)
+
+
+def _first_line(error: ValidationError) -> str:
+    problems = error.errors()
+    unknown = [p for p in problems if p["type"] in ("extra_forbidden", "unexpected_keyword_argument")]
+    first = (unknown or problems)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    if unknown:
+        return f"unknown key {place}{_suggestion(str(first['loc'][-1]))}{more}"
+    message = first["msg"].removeprefix("Value error, ")
+    given = "" if isinstance(first["input"], (dict, list, tuple)) else f", got {first['input']!r}"
+    return f"{place}: {message}{given}{more}" if place else f"{message}{more}"
+
+
+def _suggestion(key: str) -> str:
+    near = difflib.get_close_matches(key, _known_keys(), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _known_keys() -> set[str]:
+    models = (StudySpec, TrajectorySpec, LadderSpec, CheckpointSpec, ModificationSpec, NoiseSpec, FineTuneSpec, HeldOutSpec)
+    settings = (Recipe, Schedule, Optimisation, Architecture, Numerics)
+    keys = {name for model in models for name in model.model_fields}
+    return keys | {name for kind in settings for name in kind.__dataclass_fields__}

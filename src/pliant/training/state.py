@@ -1,0 +1,60 @@
+"""Training state on disk: weights and both moments, so that a resumed run ends with the same bits."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pliant.checkpoints.folder import save_weights, whole_folder
+from pliant.checkpoints.weights import canonical_tensors
+
+OPTIMIZER_FILE = "optimizer.safetensors"
+STATE_FILE = "state.json"
+
+
+def save_optimizer(model: Any, optimizer: torch.optim.AdamW, folder: Path) -> None:
+    """Write AdamW's step and moments for each tensor by name."""
+    from safetensors.torch import save_file
+
+    moments = {}
+    for name, parameter in canonical_tensors(model).items():
+        for key, value in optimizer.state[parameter].items():
+            moments[f"{name}.{key}"] = value.detach().contiguous()
+    save_file(moments, folder / OPTIMIZER_FILE)
+
+
+def load_state(model: Any, optimizer: torch.optim.AdamW, folder: Path) -> None:
+    """Put the weights and moments saved in `folder` into `model` and `optimizer`."""
+    from safetensors.torch import load_file
+
+    weights = load_file(folder / "model.safetensors")
+    moments = load_file(folder / OPTIMIZER_FILE)
+    with torch.no_grad():
+        for name, parameter in canonical_tensors(model).items():
+            parameter.copy_(weights[name])
+            prefix = name + "."
+            optimizer.state[parameter] = {
+                key.removeprefix(prefix): value.to(parameter.device) if value.ndim else value
+                for key, value in moments.items()
+                if key.startswith(prefix) and "." not in key.removeprefix(prefix)
+            }
+
+
+def save_snapshot(model: Any, optimizer: torch.optim.AdamW, step: int, folder: Path) -> None:
+    """Write `folder/step-<step>` whole, then drop the older snapshots beside it."""
+    target = folder / f"step-{step:09d}"
+    with whole_folder(target) as part:
+        save_weights(model, part)
+        save_optimizer(model, optimizer, part)
+        (part / STATE_FILE).write_text(json.dumps({"step": step}))
+    for older in folder.glob("step-*"):
+        if older.name < target.name:
+            shutil.rmtree(older, ignore_errors=True)
+
+
+def latest_snapshot(folder: Path) -> tuple[int, Path] | None:
+    """The step and folder of the newest snapshot, or None."""
+    found = sorted(folder.glob("step-*"))
+    return (int(found[-1].name.removeprefix("step-")), found[-1]) if found else None

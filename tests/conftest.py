@@ -1,0 +1,41 @@
+"""What every test runs under: one thread, no network, shapes and types checked in the numeric packages."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+# Before anything imports torch: it reads the thread count once.
+os.environ |= {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+import jaxtyping
+import pytest
+
+CHECKED = ["data", "evaluation", "modifications", "statistics", "theory", "training"]
+CHROMIUM = [
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+]
+
+sys.path.insert(0, str(Path(__file__).parent))
+jaxtyping.install_import_hook([f"pliant.{package}" for package in CHECKED], "checked.by_annotation")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of a Chromium for playwright's `executable_path`; without one, skipped, or in CI failed."""
+    found = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if found is None:
+        give_up = pytest.fail if os.environ.get("CI") else pytest.skip
+        give_up(f"no Chromium found (looked for {', '.join(CHROMIUM)}): install the package chromium")
+    return found
