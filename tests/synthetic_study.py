@@ -128,7 +128,21 @@ def _base(
     for task in plan.tasks:
         evaluation: dict[str, Json] = {"evaluation": "task-loss", "task": task}
         records.append((evaluation, "ok", (_loss(3.0 + 0.05 * place, "test", generator),)))
+    sizes = tuple(
+        Measurement(metric="rms", tensor=tensor, value=(1 + place) ** power)
+        for tensor, power in _TENSORS.items()
+    )
+    records.append(({"evaluation": "weights"}, "ok", sizes))
     return Cell(labels=labels, records=tuple(records))
+
+
+_TENSORS = {
+    "model.embed_tokens.weight": -0.2,
+    "model.layers.0.self_attn.q_proj.weight": 0.3,
+    "model.layers.0.mlp.up_proj.weight": 0.2,
+    "model.layers.0.input_layernorm.weight": 0.05,
+    "lm_head.weight": 0.4,
+}
 
 
 def _noise(

@@ -168,5 +168,9 @@ def test_units_and_theme_switch(page: Page) -> None:
 
 def test_no_figure_is_wider_than_a_narrow_window(page: Page) -> None:
     page.set_viewport_size({"width": 390, "height": 800})
-    page.wait_for_function("document.documentElement.scrollWidth <= 390", timeout=10_000)
+    for _ in range(50):  # the page's own policy forbids wait_for_function
+        if page.evaluate("document.documentElement.scrollWidth") <= 390:
+            break
+        page.wait_for_timeout(100)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.set_viewport_size({"width": 1300, "height": 1000})

@@ -27,7 +27,7 @@ class Architecture:
     IDENTITY: ClassVar = frozenset(
         {"family", "width", "layers", "heads", "feed_forward", "context", "tied", "initialisation"}
     )
-    RUNTIME: ClassVar = frozenset()
+    RUNTIME: ClassVar[frozenset[str]] = frozenset()
 
     family: Family = "llama"
     width: int
@@ -62,13 +62,31 @@ PRESETS: dict[str, Architecture] = {
     "1M": Architecture(width=128, layers=4, heads=4, feed_forward=336, context=256),
     "5M": Architecture(width=256, layers=6, heads=8, feed_forward=680, context=512),
     "15M": Architecture(
-        family="olmo2", width=128, layers=8, heads=8, feed_forward=512, context=1024, initialisation="normal-0.02"
+        family="olmo2",
+        width=128,
+        layers=8,
+        heads=8,
+        feed_forward=512,
+        context=1024,
+        initialisation="normal-0.02",
     ),
     "30M": Architecture(
-        family="olmo2", width=256, layers=8, heads=8, feed_forward=1024, context=1024, initialisation="normal-0.02"
+        family="olmo2",
+        width=256,
+        layers=8,
+        heads=8,
+        feed_forward=1024,
+        context=1024,
+        initialisation="normal-0.02",
     ),
     "90M": Architecture(
-        family="olmo2", width=528, layers=8, heads=8, feed_forward=2112, context=1024, initialisation="normal-0.02"
+        family="olmo2",
+        width=528,
+        layers=8,
+        heads=8,
+        feed_forward=2112,
+        context=1024,
+        initialisation="normal-0.02",
     ),
 }
 """15M, 30M, 90M carry the paper's names with the vocabulary of 50,304; their shapes are the same lab's later ones

@@ -54,7 +54,7 @@ def open_checkpoint(folder: Path, *, allow_pickle: bool = False) -> Checkpoint:
     """Open any folder that `AutoModelForCausalLM.from_pretrained` opens, and check that it is whole.
 
     Raises:
-        CheckpointError: not a checkpoint; pickled, truncated, NaN or missing weights; shapes that disagree with the config.
+        CheckpointError: not a checkpoint; weights pickled, cut short, NaN or missing; shapes against the config.
     """
     check_files(folder, allow_pickle=allow_pickle)
     weights = stored_fingerprint(folder)
@@ -62,7 +62,9 @@ def open_checkpoint(folder: Path, *, allow_pickle: bool = False) -> Checkpoint:
     model.eval()
     tensors = canonical_tensors(model)
     for name in not_finite(tensors):
-        raise CheckpointError(f"{folder}: tensor {name} holds NaN or infinity; the checkpoint is damaged, fetch it again")
+        raise CheckpointError(
+            f"{folder}: tensor {name} holds NaN or infinity; the checkpoint is damaged, fetch it again"
+        )
     about = read_about(folder)
     if about.weights not in (None, weights):
         raise CheckpointError(
@@ -104,7 +106,9 @@ def _from_pretrained(folder: Path, allow_pickle: bool) -> Any:
             local_files_only=True,
         )
     except SafetensorError as error:
-        raise CheckpointError(f"{folder}: model.safetensors is damaged or cut short ({error}); fetch it again") from error
+        raise CheckpointError(
+            f"{folder}: model.safetensors is damaged or cut short ({error}); fetch it again"
+        ) from error
     except (OSError, ValueError, KeyError, RuntimeError, json.JSONDecodeError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(f"{folder} does not open as a causal language model: {first}") from error

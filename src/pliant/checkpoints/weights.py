@@ -50,7 +50,9 @@ def _weight_files(folder: Path) -> list[Path]:
     names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
-        raise CheckpointError(f"{folder}: shard {missing[0]} is missing ({len(missing)} of {len(names)}); fetch it again")
+        raise CheckpointError(
+            f"{folder}: shard {missing[0]} is missing ({len(missing)} of {len(names)}); fetch it again"
+        )
     return [folder / name for name in names]
 
 
@@ -95,7 +97,10 @@ def stored_fingerprint(folder: Path) -> str:
         tensor = tensors[name]
         content.update(f"{name}\x1f{tensor.dtype}\x1f{tensor.shape}\x1f".encode())
         if tensor.stop > tensor.start:
-            with tensor.file.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
+            with (
+                tensor.file.open("rb") as opened,
+                mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as whole,
+            ):
                 content.update(whole[tensor.start : tensor.stop])
     return "sha256:" + content.hexdigest()
 

@@ -92,9 +92,7 @@ def _text_files(path: Path) -> tuple[Path, ...]:
     files = sorted(file for file in found if not _is_hidden(file.relative_to(path)))
     for file in files:
         if file.suffix not in (".txt", ".jsonl"):
-            raise ValueError(
-                f'{file}: extension "{file.suffix}", expected .txt or .jsonl; convert or move it'
-            )
+            raise ValueError(f'{file}: extension "{file.suffix}", expected .txt or .jsonl; convert or move it')
     if not files:
         raise ValueError(f"{path}: no files in this folder, expected .txt or .jsonl files")
     return tuple(files)
@@ -191,9 +189,7 @@ def _text_column(line: str, place: str) -> str:
     if not isinstance(text, str):
         raise ValueError(f'{place}: "text" is a {type(text).__name__}, {expected}')
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError(
-            f'{place}: "text" holds half a surrogate pair, not a character; repair or drop the line'
-        )
+        raise ValueError(f'{place}: "text" holds half a surrogate pair, not a character; repair or drop the line')
     return text
 
 

@@ -70,9 +70,10 @@ class MarkovLanguage:
     def _advance(self, state: Float[np.ndarray, "c a b"]) -> Float[np.ndarray, "a b next"]:
         onto_class = np.eye(CLASSES)[self.classes]
         if self.relative == "skip":
-            return np.einsum("kab,kbn->abn", np.einsum("cab,ck->kab", state, onto_class), self.next_token)
+            by_class = np.einsum("cab,ck->kab", state, onto_class)
+            return np.asarray(np.einsum("kab,kbn->abn", by_class, self.next_token))
         pairs = state.sum(axis=0)
-        return pairs[:, :, None] * self.next_token[self.classes]
+        return np.asarray(pairs[:, :, None] * self.next_token[self.classes])
 
     def floor(self, context: int) -> float:
         """The lowest expected loss, nats per token, over the `context` targets of a window.

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,9 +39,7 @@ def cache_folder() -> Path:
 
 def pack(corpus: Corpus, split: Split, tokenizer: Tokenizer) -> PackedStream:
     """Tokenise `split` of `corpus`, or open the packed file if it is there already."""
-    fingerprint = "sha256:" + digest(
-        [PACKING_VERSION, corpus.fingerprint, tokenizer.fingerprint, split], length=64
-    )
+    fingerprint = "sha256:" + digest([PACKING_VERSION, corpus.fingerprint, tokenizer.fingerprint, split], length=64)
     folder = cache_folder() / "streams" / fingerprint.removeprefix("sha256:")[:24]
     if not (folder / "stream.json").is_file():
         _write(folder, corpus, split, tokenizer)
@@ -50,12 +49,11 @@ def pack(corpus: Corpus, split: Split, tokenizer: Tokenizer) -> PackedStream:
 
 
 def _write(folder: Path, corpus: Corpus, split: Split, tokenizer: Tokenizer) -> None:
-    dtype = np.uint8 if tokenizer.vocabulary_size <= 256 else np.uint16
-    dtype = dtype if tokenizer.vocabulary_size <= 65536 else np.uint32
+    dtype = np.dtype(_smallest_type(tokenizer.vocabulary_size))
     separator = np.asarray(tokenizer.separator, dtype=dtype)
     byte_count = 0
 
-    def texts():  # type: ignore[no-untyped-def]
+    def texts() -> Iterator[str]:
         nonlocal byte_count
         for document in corpus.documents(split):
             byte_count += len(document.text.encode())
@@ -68,7 +66,12 @@ def _write(folder: Path, corpus: Corpus, split: Split, tokenizer: Tokenizer) -> 
             for ids in tokenizer.encode(texts()):
                 file.write(ids.astype(dtype).tobytes())
                 file.write(separator.tobytes())
-        about = {"dtype": np.dtype(dtype).name, "byte_count": byte_count, "corpus": corpus.name, "split": split}
+        about = {
+            "dtype": dtype.name,
+            "byte_count": byte_count,
+            "corpus": corpus.name,
+            "split": split,
+        }
         (temporary / "stream.json").write_text(json.dumps(about))
         try:
             os.replace(temporary, folder)
@@ -77,3 +80,7 @@ def _write(folder: Path, corpus: Corpus, split: Split, tokenizer: Tokenizer) -> 
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _smallest_type(vocabulary_size: int) -> str:
+    return "uint8" if vocabulary_size <= 256 else "uint16" if vocabulary_size <= 65536 else "uint32"

@@ -53,7 +53,7 @@ def encode_markov_task(language: MarkovLanguage, context: int) -> EncodedTask:
         splits[split] = EncodedSplit(inputs=windows[:, :-1], targets=windows[:, 1:])
     return EncodedTask(
         name=language.relative,
-        fingerprint="sha256:" + digest([language.fingerprint, dict(_MARKOV_WINDOWS), context], length=64),
+        fingerprint="sha256:" + digest([language.fingerprint, list(_MARKOV_WINDOWS.values()), context], length=64),
         splits=splits,
         label_tokens=(),
         truncated=0,
@@ -94,9 +94,7 @@ def _continuous(examples: Sequence[Example], tokenizer: Tokenizer, context: int)
     return EncodedSplit(inputs=windows[:, :-1], targets=windows[:, 1:])
 
 
-def _rows(
-    examples: Sequence[Example], tokenizer: Tokenizer, context: int, name: str
-) -> tuple[EncodedSplit, int]:
+def _rows(examples: Sequence[Example], tokenizer: Tokenizer, context: int, name: str) -> tuple[EncodedSplit, int]:
     inputs = np.zeros((len(examples), context), dtype=np.int64)
     targets = np.full((len(examples), context), IGNORED, dtype=np.int64)
     prompts = tokenizer.encode(example.prompt for example in examples)

@@ -52,7 +52,8 @@ class ShuffledStream:
         for epoch in range(start // per_epoch, (stop - 1) // per_epoch + 1):
             here = index // per_epoch == epoch
             order[here] = _permutation(self.seed, epoch, per_epoch)[index[here] % per_epoch]
-        return self.tokens[order[:, None] * self.context + np.arange(self.context + 1)].astype(np.int64)
+        windows: Windows = self.tokens[order[:, None] * self.context + np.arange(self.context + 1)].astype(np.int64)
+        return windows
 
 
 @lru_cache(maxsize=4)

@@ -8,50 +8,66 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from pliant.data.tasks import IGNORED, EncodedSplit
+from pliant.data.tasks import EncodedSplit
 from pliant.records.record import Measurement
-from pliant.training.loop import token_losses
+from pliant.training.cross_entropy import IGNORED, cross_entropies
+from pliant.training.decoder import Forward
 
 BLOCK_ROWS = 16
 """Rows of one block: intervals over text resample blocks, so a block must be long enough to be one sample."""
 
 
 def loss_measurement(
-    model: Any, split: EncodedSplit, *, name: str, batch_tokens: int, draw: int | None, sign: int | None
+    model: Any,
+    split: EncodedSplit,
+    *,
+    forward: Forward,
+    name: str,
+    batch_tokens: int,
+    draw: int | None,
+    sign: int | None,
 ) -> Measurement:
     """Mean cross-entropy over the scored targets: sum of nats / number of targets, in nats per token."""
-    sums, counts = _row_sums(model, split, batch_tokens)
+    sums, counts = _row_sums(model, split, forward, batch_tokens)
     return _measurement("loss_nats", name, sums, counts, draw, sign)
 
 
 def accuracy_measurement(
-    model: Any, split: EncodedSplit, label_tokens: tuple[int, ...], *, name: str, batch_tokens: int
+    model: Any,
+    split: EncodedSplit,
+    label_tokens: tuple[int, ...],
+    *,
+    forward: Forward,
+    name: str,
+    batch_tokens: int,
 ) -> Measurement:
     """Share of examples whose label token has the largest logit among the label tokens, at the first scored target."""
-    correct = np.concatenate(
-        [_correct(model, inputs, targets, label_tokens) for inputs, targets in _batches(split, batch_tokens, model)]
-    )
+    with torch.inference_mode():
+        correct = np.concatenate(
+            [
+                _correct(forward(model, inputs), targets, label_tokens)
+                for inputs, targets in _batches(split, batch_tokens, model)
+            ]
+        )
     return _measurement("accuracy", name, correct, np.ones(len(correct), dtype=np.int64), None, None)
 
 
 def _row_sums(
-    model: Any, split: EncodedSplit, batch_tokens: int
+    model: Any, split: EncodedSplit, forward: Forward, batch_tokens: int
 ) -> tuple[Float[np.ndarray, " rows"], Int[np.ndarray, " rows"]]:
     sums = []
     with torch.inference_mode():
         for inputs, targets in _batches(split, batch_tokens, model):
-            sums.append(token_losses(model, inputs, targets).double().sum(dim=1).cpu().numpy())
+            sums.append(cross_entropies(forward(model, inputs), targets).double().sum(dim=1).cpu().numpy())
     return np.concatenate(sums), (split.targets != IGNORED).sum(axis=1)
 
 
 def _correct(
-    model: Any, inputs: Int[torch.Tensor, "b t"], targets: Int[torch.Tensor, "b t"], label_tokens: tuple[int, ...]
+    logits: Float[torch.Tensor, "b t v"], targets: Int[torch.Tensor, "b t"], label_tokens: tuple[int, ...]
 ) -> Float[np.ndarray, " b"]:
-    with torch.inference_mode():
-        logits = model(input_ids=inputs, use_cache=False).logits
     first = (targets != IGNORED).int().argmax(dim=1)
-    rows = torch.arange(len(inputs), device=inputs.device)
-    labels = torch.tensor(label_tokens, device=inputs.device)
+    rows = torch.arange(len(targets), device=targets.device)
+    labels = torch.tensor(label_tokens, device=targets.device)
     guess = labels[logits[rows, first][:, labels].argmax(dim=1)]
     return (guess == targets[rows, first]).double().cpu().numpy()
 

@@ -57,9 +57,7 @@ class _Queue:
         if attempts < ATTEMPTS and not user_error:
             self._waiting[task.key] = task
             return
-        failure = TaskFailure(
-            key=task.key, label=task.label, error=error, attempts=attempts, user_error=user_error
-        )
+        failure = TaskFailure(key=task.key, label=task.label, error=error, attempts=attempts, user_error=user_error)
         self.failures.append(failure)
         observer(Event(kind="failed", key=task.key, error=error))
         self._skip_dependants(task, observer)
@@ -90,9 +88,7 @@ def _run_here(task: Task, work: Work, queue: _Queue, observer: Observer) -> None
     try:
         work(
             task.payload,
-            lambda share, figures: observer(
-                Event(kind="progress", key=task.key, share=share, figures=figures)
-            ),
+            lambda share, figures: observer(Event(kind="progress", key=task.key, share=share, figures=figures)),
         )
     except Exception as error:  # the boundary at which a failure becomes data
         queue.failed(task, *describe(error), observer)

@@ -10,6 +10,7 @@ import torch
 
 from pliant.data.tasks import EncodedSplit, EncodedTask
 from pliant.modifications.variant import Variant
+from pliant.training.decoder import Forward
 from pliant.training.loop import Batch, Diverged, Optimisation, adamw, train
 from pliant.training.schedules import Schedule
 
@@ -24,13 +25,13 @@ class FineTune:
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
     IDENTITY: ClassVar = frozenset({"task", "strength", "steps", "batch", "schedule", "optimisation"})
-    RUNTIME: ClassVar = frozenset()
+    RUNTIME: ClassVar[frozenset[str]] = frozenset()
 
     task: str
     strength: float
     steps: int = 100
     batch: int = 16
-    schedule: Schedule = Schedule(kind="cosine", warmup_fraction=0.1)
+    schedule: Schedule = field(default_factory=lambda: Schedule(kind="cosine", warmup_fraction=0.1))
     optimisation: Optimisation = field(default_factory=lambda: Optimisation(weight_decay=0.0))
 
     def __post_init__(self) -> None:
@@ -46,7 +47,9 @@ class FineTune:
         return f"fine-tune {self.task}"
 
 
-def finetuned_variant(settings: FineTune, model: Any, task: EncodedTask, seed: int) -> Iterator[Variant]:
+def finetuned_variant(
+    settings: FineTune, model: Any, task: EncodedTask, seed: int, forward: Forward
+) -> Iterator[Variant]:
     """Fine-tune `model` in place and hand it over once. Rate 0 changes nothing and is not run."""
     if settings.strength == 0:
         yield Variant()
@@ -59,6 +62,7 @@ def finetuned_variant(settings: FineTune, model: Any, task: EncodedTask, seed: i
             adamw(model, settings.optimisation),
             shuffled_batches(task.splits["train"], settings.batch, seed, device),
             lambda step: settings.schedule.learning_rate(settings.strength, step, settings.steps),
+            forward=forward,
             start=0,
             stop=settings.steps,
             clip_norm=settings.optimisation.clip_norm,
@@ -72,9 +76,7 @@ def finetuned_variant(settings: FineTune, model: Any, task: EncodedTask, seed: i
     yield Variant(diverged=not finite, details={"train_loss_first": losses[0], "train_loss_last": losses[-1]})
 
 
-def shuffled_batches(
-    split: EncodedSplit, rows: int, seed: int, device: torch.device | str
-) -> Iterator[Batch]:
+def shuffled_batches(split: EncodedSplit, rows: int, seed: int, device: torch.device | str) -> Iterator[Batch]:
     """Endless batches: every epoch a new order, keyed by `seed` and the epoch."""
     epoch, order = 0, np.empty(0, dtype=np.int64)
     while True:

@@ -28,7 +28,7 @@ class Noise:
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
     IDENTITY: ClassVar = frozenset({"scaling", "strength", "embeddings", "draws", "antithetic"})
-    RUNTIME: ClassVar = frozenset()
+    RUNTIME: ClassVar[frozenset[str]] = frozenset()
 
     scaling: Scaling
     strength: float
@@ -79,9 +79,7 @@ def _embedding_names(model: Any, tensors: dict[str, Tensor]) -> set[str]:
     return {name for name, tensor in tensors.items() if id(tensor) in weights}
 
 
-def noisy_variants(
-    noise: Noise, model: Any, about: About, base: dict[str, Tensor], seed: int
-) -> Iterator[Variant]:
+def noisy_variants(noise: Noise, model: Any, about: About, base: dict[str, Tensor], seed: int) -> Iterator[Variant]:
     """Put each noisy copy into `model` in turn; after the last one the weights are `base` again, bit for bit.
 
     The stream is keyed by (seed, draw, tensor name, shape) and drawn on CPU in fp32: it is common to all

@@ -29,7 +29,7 @@ def identity(settings: Settings) -> dict[str, Json]:
     """
     kind = type(settings)
     names = {field.name for field in dataclasses.fields(settings)}
-    if kind.IDENTITY | kind.RUNTIME != names or kind.IDENTITY & kind.RUNTIME:
+    if names != kind.IDENTITY | kind.RUNTIME or kind.IDENTITY & kind.RUNTIME:
         undeclared = sorted(names ^ (kind.IDENTITY | kind.RUNTIME)) or sorted(kind.IDENTITY & kind.RUNTIME)
         raise TypeError(f"{kind.__name__}: declare each field once, as identity or as runtime: {undeclared}")
     return {name: _plain(getattr(settings, name)) for name in sorted(kind.IDENTITY)}

@@ -9,17 +9,19 @@ class Numerics:
     """Written into study.yaml and part of every cell's identity.
 
     The same plan, library versions and kind of processor give the same bytes; elsewhere results agree within
-    tolerance. `evaluation_batch_tokens` is the tokens of one forward pass when evaluating.
+    tolerance. `forward` lean uses pliant's own forward pass where there is one for the class;
+    `evaluation_batch_tokens` is the tokens of one forward pass when evaluating.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
-    IDENTITY: ClassVar = frozenset({"threads", "dtype", "device", "attention", "evaluation_batch_tokens"})
-    RUNTIME: ClassVar = frozenset()
+    IDENTITY: ClassVar = frozenset({"threads", "dtype", "device", "attention", "forward", "evaluation_batch_tokens"})
+    RUNTIME: ClassVar[frozenset[str]] = frozenset()
 
     threads: int = 1
     dtype: Literal["float32"] = "float32"
     device: Literal["cpu", "cuda", "mps"] = "cpu"
     attention: Literal["sdpa", "eager"] = "sdpa"
+    forward: Literal["lean", "transformers"] = "lean"
     evaluation_batch_tokens: int = 8192
 
     def __post_init__(self) -> None:

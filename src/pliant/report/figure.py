@@ -151,7 +151,7 @@ class Figure:
     rows: tuple[float, ...] = ()
     best: tuple[tuple[float, float], ...] = ()
 
-    def to_json(self) -> Json:
+    def to_json(self) -> dict[str, Json]:
         return {
             "id": self.id,
             "title": self.title,

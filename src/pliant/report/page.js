@@ -42,6 +42,7 @@
     const text = size !== 0 && (size < 0.001 || size >= 1e5) ? value.toExponential(2) : value.toFixed(size >= 100 ? 1 : digits);
     return text.replaceAll("-", "−");
   };
+  const plain = (value, digits = 3) => String(Number(value.toPrecision(digits))).replaceAll("-", "−");
   const axisTitle = (figure) => (unitName(figure) ? `${figure.y_name}, ${unitName(figure)}` : figure.y_name);
 
   // Figures ----------------------------------------------------------------------------------------------------
@@ -105,7 +106,7 @@
     const range = [low - pad, high + pad], steps = range[1] - range[0] > 2.2 ? [1, 3] : range[1] - range[0] > 0.8 ? [1, 2, 5] : [1, 1.5, 2, 3, 4, 5, 7];
     const values = [];
     for (let decade = Math.floor(range[0]); decade <= range[1]; decade++) for (const step of steps) values.push(step * 10 ** decade);
-    return { range, tickvals: values, ticktext: values.map((v) => String(Number(v.toPrecision(2)))) };
+    return { range, tickvals: values, ticktext: values.map((v) => plain(v)) };
   }
 
   function heat(figure) {
@@ -116,7 +117,7 @@
       const row = rates.indexOf(figure.rows[i]), column = budgets.indexOf(point.x);
       z[row][column] = point.y * k;
       which[row][column] = i;
-      text[row][column] = `rate ${show(rates[row])}, ${escapeText(tick(figure, point.x))}<br><b>${show(point.y * k)}</b>` +
+      text[row][column] = `rate ${plain(rates[row])}, ${escapeText(tick(figure, point.x))}<br><b>${show(point.y * k)}</b>` +
         (point.low === null ? "" : ` [${show(point.low * k)}, ${show(point.high * k)}]`);
     });
     const sorted = z.flat().filter((v) => v !== null).sort((a, b) => a - b);
@@ -136,7 +137,7 @@
       y0: place(rate) - 0.47, y1: place(rate) + 0.47, line: { color: css("--ink"), width: 2.2 } }));
     layout.showlegend = false;
     Object.assign(layout.xaxis, { tickvals: names.map((_, i) => i), ticktext: names, ticks: "" });
-    Object.assign(layout.yaxis, { tickvals: rates.map((_, i) => i), ticktext: rates.map((r) => escapeText(String(Number(r.toPrecision(2))))), showgrid: false, ticks: "" });
+    Object.assign(layout.yaxis, { tickvals: rates.map((_, i) => i), ticktext: rates.map((r) => plain(r, 2)), showgrid: false, ticks: "" });
     layout.xaxis.title.text = figure.x_log ? "pre-training tokens" : "checkpoint";
     layout.yaxis.title.text = "learning rate";
     return { traces, layout };
@@ -147,7 +148,7 @@
     const { traces, layout } = figure.kind === "heat" ? heat(figure) : curves(figure);
     const config = { displaylogo: false, responsive: true, displayModeBar: false, doubleClick: false, showTips: false };
     const entries = figure.legend_title ? figure.traces.filter((trace) => trace.legend !== null).length : 0;
-    if (entries > 13) element.style.height = `${70 + 19.5 * entries}px`;
+    if (entries > 12) element.style.height = `${100 + 19.5 * entries}px`;
     const first = !drawn.has(element);
     drawn.add(element);
     Plotly.react(element, traces, layout, config);
@@ -160,7 +161,7 @@
     const trace = figure.traces[index];
     const point = figure.kind === "heat" ? hit.customdata : hit.pointNumber;
     if (point === null || point === undefined) return;
-    openPanel(figure, trace, trace.points[point], figure.kind === "heat" ? `rate ${show(figure.rows[point])}` : trace.name);
+    openPanel(figure, trace, trace.points[point], figure.kind === "heat" ? `rate ${plain(figure.rows[point])}` : figure.legend_title && trace.hue !== -1 ? `${figure.legend_title} ${trace.name}` : trace.name);
   }
 
   // Panel ------------------------------------------------------------------------------------------------------
@@ -200,6 +201,8 @@
     for (const [role, title] of Object.entries(ROLES[point.kind])) {
       if (point.sources[role]) panel.append(make("h3", title), ...records(role, point.sources[role]));
     }
+    const units = figure.factor ? "Values are nats per token. " : "";
+    panel.append(make("p", `${units}Paths are relative to the folder of the study ${figure.study}.`, "small"));
     panel.hidden = false;
     panel.scrollTop = 0;
   }
@@ -209,7 +212,7 @@
     for (const i of numbers) groups.set(r.record[i], [...(groups.get(r.record[i]) || []), i]);
     return [...groups].map(([record, members]) => {
       const box = make("div", undefined, "record"), first = members[0];
-      const what = [`run ${r.run[first]}`, r.strength[first] ? `strength ${show(r.strength[first])}` : "", r.split[first] || "", r.metric[first], r.tensor[first] || ""];
+      const what = [`run ${r.run[first]}`, r.strength[first] ? `strength ${plain(r.strength[first])}` : "", r.split[first] || "", r.metric[first], r.tensor[first] || ""];
       box.append(make("code", r.records[record]), make("p", what.filter(Boolean).join(" · "), "small"));
       const list = make("div", undefined, "readings");
       for (const i of members) list.append(reading(role, i));

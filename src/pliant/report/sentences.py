@@ -1,11 +1,11 @@
 """Findings in words."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 from pliant.report.finding import Finding
 from pliant.report.study import Study, budget_name, capital, phrase
-from pliant.report.unit import Unit, rate, signed
+from pliant.report.unit import Unit, rate
 
 FEW_SEEDS = 3
 """With fewer runs a t-interval over seeds is so wide that a reading is called exploratory."""
@@ -16,16 +16,26 @@ Places = Mapping[tuple[str, str], str]
 
 
 def sentences(study: Study, findings: Sequence[Finding]) -> tuple[str, ...]:
-    """One sentence or two for each modification: the base, the tuned rate (the strongest claim), the rest."""
+    """One sentence or two for each modification: the base, the tuned rate (the strongest claim), noise."""
     tuned = [f for f in findings if f.rate == "tuned"]
-    fixed = [f for f in findings if f.rate == "fixed" and f.modification != "none"]
     base = [f for f in findings if f.modification == "none"]
     places = study.places
     return (
         *(_base(f, study.unit, places) for f in base),
         *(_tuned(f, findings, study.unit, places) for f in tuned),
-        *(_fixed(list(group), places) for _, group in groupby(fixed, key=family)),
+        *_groups(findings, "noise", places),
     )
+
+
+def fixed_rate_sentences(study: Study, findings: Sequence[Finding]) -> tuple[str, ...]:
+    """Fine-tuning at each rate of the grid: one sentence for forgetting, one for the task."""
+    return tuple(_groups(findings, "fine-tune", study.places))
+
+
+def _groups(findings: Sequence[Finding], modification: str, places: Places) -> Iterator[str]:
+    some = [f for f in findings if f.rate == "fixed" and f.modification == modification]
+    for _, group in groupby(some, key=family):
+        yield _fixed(list(group), places)
 
 
 def family(finding: Finding) -> tuple[str, str, str, str]:
@@ -71,17 +81,19 @@ def _turn(finding: Finding, unit: Unit) -> str:
     last, against = (budget_name(b, finding.names) for b in (minimum.last, minimum.against))
     measured = f"{last} minus {against}: {unit.interval(minimum.rise)} {unit.name}"
     if minimum.kind == "none in range":
-        return f"is lowest at the last budget, no upturn in range: {words} ({measured}){_signs(finding)}."
-    return f"is lowest at {against}; at {last} it is {words} ({measured}){_signs(finding)}."
+        return (
+            f"is lowest at the last budget, no upturn in range: {words} ({measured}){_signs(finding, unit)}."
+        )
+    return f"is lowest at {against}; at {last} it is {words} ({measured}){_signs(finding, unit)}."
 
 
-def _signs(finding: Finding) -> str:
+def _signs(finding: Finding, unit: Unit) -> str:
     """How many runs show the sign by themselves, when the interval over runs cannot say."""
     runs = [seed.rise.value for seed in finding.minimum.seeds]
     if finding.judgement.verdict != "undecided" or len(runs) < 2:
         return ""
     up = sum(value > 0 for value in runs)
-    return f"; above in {up} of {len(runs)} runs ({', '.join(signed(v) for v in runs)} nats)"
+    return f"; above in {up} of {len(runs)} runs ({', '.join(unit.signed(v) for v in runs)})"
 
 
 def _fixed(group: list[Finding], places: Places) -> str:
@@ -103,10 +115,12 @@ def _extra(some: list[Finding]) -> str:
         diverged = sum(f.diverged for f in some)
         text = f" (lowest at {', '.join(dict.fromkeys(lowest))}"
         return text + (f"; {diverged} points diverged)" if diverged else ")")
-    rises = [seed.rise.value for f in some for seed in f.minimum.seeds]
-    several = len(some[0].minimum.seeds) > 1
-    rose = some[0].judgement.verdict == "undecided" and several and all(value > 0 for value in rises)
-    return " (above the lowest in every run)" if rose else ""
+    if some[0].judgement.verdict != "undecided" or len(some[0].minimum.seeds) < 2:
+        return ""
+    if all(verdict == "worse" for f in some for verdict in f.judgement.runs):
+        return " (yet worse within every run, by its own draws)"
+    rose = all(seed.rise.value > 0 for f in some for seed in f.minimum.seeds)
+    return " (yet above the lowest in every run)" if rose else ""
 
 
 def _thing(finding: Finding) -> str:

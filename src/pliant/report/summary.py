@@ -6,23 +6,29 @@ from dataclasses import dataclass, fields, is_dataclass
 
 from pliant.execution.table import Table
 from pliant.records.identity import Json
+from pliant.records.units import format_tokens
 from pliant.report.caveats import caveats
 from pliant.report.finding import Finding, find
-from pliant.report.sentences import interpolated, sentences
+from pliant.report.sentences import FEW_SEEDS, fixed_rate_sentences, interpolated, sentences
 from pliant.report.study import Study, open_study
 from pliant.report.unit import Unit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudySummary:
-    """What one study says. `headline` is one line; `verdicts` one sentence a modification."""
+    """What one study says. `headline` is one line; `verdicts` and `fixed_rates` one sentence a modification.
+
+    `scope` says what was measured: runs, budgets, tokens per parameter.
+    """
 
     study: str
     seeds: tuple[int, ...]
     budgets: tuple[float, ...]
     unit: Unit
     headline: str
+    scope: str
     verdicts: tuple[str, ...]
+    fixed_rates: tuple[str, ...]
     findings: tuple[Finding, ...]
     caveats: tuple[str, ...]
     missing: int
@@ -57,8 +63,10 @@ def summarise_study(study: Study) -> StudySummary:
         seeds=study.seeds,
         budgets=tuple(sorted({float(r.tokens) for r in study.readings if r.tokens is not None})),
         unit=study.unit,
-        headline=_headline(findings),
+        headline=_headline(findings, len(study.seeds)),
+        scope=_scope(study),
         verdicts=sentences(study, findings),
+        fixed_rates=fixed_rate_sentences(study, findings),
         findings=findings,
         caveats=caveats(study, findings),
         missing=study.table.missing,
@@ -66,8 +74,20 @@ def summarise_study(study: Study) -> StudySummary:
     )
 
 
-def _headline(findings: Sequence[Finding]) -> str:
-    """How many curves are worse at the last budget; a tuned one counts if interpolation agrees."""
+def _scope(study: Study) -> str:
+    n = len(study.seeds)
+    runs = f"{n} pre-training run{'' if n == 1 else 's'}"
+    tokens = sorted({r.tokens for r in study.readings if r.tokens is not None})
+    if not tokens:
+        return runs
+    ratios = sorted({r.tokens_per_parameter for r in study.readings if r.tokens_per_parameter is not None})
+    each = f" ({ratios[0]:,.0f} to {ratios[-1]:,.0f} per parameter)" if ratios else ""
+    span = f"{format_tokens(tokens[0])} to {format_tokens(tokens[-1])} tokens{each}"
+    return f"{runs}; {len(tokens)} budgets, {span}"
+
+
+def _headline(findings: Sequence[Finding], runs: int) -> str:
+    """How many curves are worse at the last budget; a tuned one counts only if interpolation agrees."""
     if not any(f.modification != "none" for f in findings):
         return "No modification has been measured at two or more budgets yet."
     kinds = (
@@ -76,7 +96,8 @@ def _headline(findings: Sequence[Finding]) -> str:
         ("at fixed rates", [f for f in findings if f.modification == "fine-tune" and f.rate == "fixed"]),
     )
     counts = [_count(group, what, findings) for what, group in kinds if group]
-    return "Worse at the last budget than at an earlier one: " + ", ".join(counts) + "."
+    start = f"Exploratory, {runs} run{'' if runs == 1 else 's'}. " if runs < FEW_SEEDS else ""
+    return f"{start}Worse at the last budget than at an earlier one: {', '.join(counts)}."
 
 
 def _count(group: Sequence[Finding], what: str, findings: Sequence[Finding]) -> str:

@@ -20,12 +20,11 @@ def show(summary: Summary, console: Console | None = None, *, every_rate: bool =
     """Print each study: table, verdicts, caveats. `every_rate` adds fine-tuning at each fixed rate."""
     screen = console or Console()
     for study in summary.studies:
-        runs = f"  {len(study.seeds)} pre-training run{'s' if len(study.seeds) != 1 else ''}"
         screen.print()
-        screen.print(Text(study.study, style="bold").append(runs, style="dim"))
+        screen.print(Text(study.study, style="bold").append(f"  {study.scope}", style="dim"))
         screen.print(_table(study, every_rate))
         screen.print(Text(study.headline, style="bold"))
-        _list(screen, study.verdicts, "•", "")
+        _list(screen, (*study.verdicts, *study.fixed_rates), "•", "")
         _list(screen, study.caveats, "!", "dim")
 
 

@@ -27,9 +27,7 @@ def geometric(first: float, factor: float, count: int) -> tuple[float, ...]:
     return tuple(float(f"{first * factor**k:.3g}") for k in range(count))
 
 
-def english_study(
-    *, full: bool = False, control: bool = False, first_seed: int = 1, scale: float = 1.0
-) -> StudySpec:
+def english_study(*, full: bool = False, control: bool = False, first_seed: int = 1, scale: float = 1.0) -> StudySpec:
     """Real text: noise in three scalings, and fine-tuning on Python and on telling which book a passage is from.
 
     `full` has a third seed and a seventh budget; `control` adds the ladder without weight decay; `scale` shrinks

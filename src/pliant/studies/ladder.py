@@ -67,9 +67,7 @@ class Ladder:
                 step = self.spec.recipe.steps(budget, self.spec.architecture.context)
                 for kind in self.spec.members:
                     annealed = kind == "annealed" and self.spec.recipe.schedule.kind != "constant"
-                    yield LadderMember(
-                        seed=seed, step=step, tokens=step * self.tokens_per_step, annealed=annealed
-                    )
+                    yield LadderMember(seed=seed, step=step, tokens=step * self.tokens_per_step, annealed=annealed)
 
     def learning_rate(self, member: LadderMember) -> float:
         """The rate of the member's last update."""
@@ -111,9 +109,7 @@ class Ladder:
         before = max((s for s in self._trunk_stops() if s < step), default=0)
         begin = self._plan_trunk(seed, before, planned) if before else None
         segment = Segment(start=before, stop=step, total=None)
-        planned[out] = PlannedSegment(
-            seed=seed, segment=segment, begin_from=begin, out=out, keep_optimizer=True
-        )
+        planned[out] = PlannedSegment(seed=seed, segment=segment, begin_from=begin, out=out, keep_optimizer=True)
         return out
 
     def _trunk_stops(self) -> list[int]:

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from pliant.data.corpora import open_corpus
+from pliant.data.corpora import Split, open_corpus
 from pliant.data.markov import MARKOV_TASKS, MarkovLanguage, MarkovWindows
 from pliant.data.streams import PackedStream, pack
 from pliant.data.tasks import EncodedSplit, EncodedTask, TaskError, encode_markov_task, encode_text_task
@@ -123,8 +123,7 @@ def _text_materials(spec: MaterialSpec) -> Materials:
         bytes_per_token=held_out.bytes_per_token,
         held_out=_held_out(held_out, spec),
         held_out_split=spec.held_out_split,
-        held_out_fingerprint="sha256:"
-        + digest([held_out.fingerprint, spec.held_out_tokens, spec.context], length=64),
+        held_out_fingerprint="sha256:" + digest([held_out.fingerprint, spec.held_out_tokens, spec.context], length=64),
         tasks=tasks,
         training=Training(language=None, stream=pack(corpus, "train", tokenizer), context=spec.context),
     )
@@ -147,10 +146,11 @@ def _held_out(stream: PackedStream, spec: MaterialSpec) -> EncodedSplit:
 def _fewer_rows(task: EncodedTask, rows: int) -> EncodedTask:
     """The task with at most `rows` rows in validation and test, spread over the split by a fixed permutation."""
     splits = dict(task.splits)
-    for name in ("validation", "test"):
-        split = splits[name]  # type: ignore[index]
+    held_out: tuple[Split, ...] = ("validation", "test")
+    for name in held_out:
+        split = splits[name]
         chosen = np.sort(np.random.default_rng(_HELD_OUT_SEED).permutation(len(split))[:rows])
-        splits[name] = EncodedSplit(inputs=split.inputs[chosen], targets=split.targets[chosen])  # type: ignore[index]
+        splits[name] = EncodedSplit(inputs=split.inputs[chosen], targets=split.targets[chosen])
     return EncodedTask(
         name=task.name,
         fingerprint="sha256:" + digest([task.fingerprint, rows], length=64),

@@ -12,6 +12,7 @@ from pliant.modifications.variant import Variant
 from pliant.records.record import Measurement
 from pliant.studies.materials import Materials
 from pliant.studies.plan import EvaluationPlan
+from pliant.training.decoder import Forward
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +24,7 @@ class _Scene:
     materials: Materials
     base: dict[str, Any]
     task: str | None
+    forward: Forward
     batch_tokens: int
 
 
@@ -32,6 +34,7 @@ def measure(
     checkpoint: Checkpoint,
     materials: Materials,
     base: dict[str, Any],
+    forward: Forward,
     batch_tokens: int,
 ) -> list[Measurement]:
     """The measurements of `evaluation` on the theta' that the model holds; NaN where it diverged."""
@@ -41,6 +44,7 @@ def measure(
         materials=materials,
         base=base,
         task=evaluation.task,
+        forward=forward,
         batch_tokens=batch_tokens,
     )
     return _KINDS[evaluation.kind](scene)
@@ -53,6 +57,7 @@ def _pretraining_loss(scene: _Scene) -> list[Measurement]:
         loss_measurement(
             scene.checkpoint.model,
             scene.materials.held_out,
+            forward=scene.forward,
             name=scene.materials.held_out_split,
             batch_tokens=scene.batch_tokens,
             draw=scene.variant.draw,
@@ -72,11 +77,26 @@ def _task_loss(scene: _Scene) -> list[Measurement]:
         rows = task.splits[split]
         model = scene.checkpoint.model
         measurements.append(
-            loss_measurement(model, rows, name=split, batch_tokens=scene.batch_tokens, draw=None, sign=None)
+            loss_measurement(
+                model,
+                rows,
+                forward=scene.forward,
+                name=split,
+                batch_tokens=scene.batch_tokens,
+                draw=None,
+                sign=None,
+            )
         )
         if task.label_tokens:
             measurements.append(
-                accuracy_measurement(model, rows, task.label_tokens, name=split, batch_tokens=scene.batch_tokens)
+                accuracy_measurement(
+                    model,
+                    rows,
+                    task.label_tokens,
+                    forward=scene.forward,
+                    name=split,
+                    batch_tokens=scene.batch_tokens,
+                )
             )
     return measurements
 

@@ -32,7 +32,8 @@ class EvaluationPlan:
 
     @property
     def labels(self) -> Labels:
-        return {"evaluation": self.kind} | ({"task": self.task} if self.task else {})
+        labels: Labels = {"evaluation": self.kind}
+        return labels | {"task": self.task} if self.task else labels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,8 +225,12 @@ def _members(trajectory_spec: TrajectorySpec) -> list[Member]:
 def _by_hand(entry: CheckpointSpec) -> Member:
     found = trajectory(entry.path).members
     if len(found) != 1:
-        raise CheckpointError(f"{entry.path} holds {len(found)} checkpoints; give each by its own path, or the folder alone")
-    by_hand = {name: getattr(entry, name) for name in ("tokens", "seed", "annealed") if getattr(entry, name) is not None}
+        raise CheckpointError(
+            f"{entry.path} holds {len(found)} checkpoints; give each by its own path, or the folder alone"
+        )
+    by_hand = {
+        name: getattr(entry, name) for name in ("tokens", "seed", "annealed") if getattr(entry, name) is not None
+    }
     known = {name: getattr(found[0].about, name) for name in About.__dataclass_fields__}
     return Member(name=entry.path.name, folder=found[0].folder, about=About(**{**known, **by_hand}))
 
@@ -256,7 +261,9 @@ def _outside_subject(member: Member, materials: Materials) -> _Subject:
 def _cells(
     spec: StudySpec, name: str, subject: _Subject, materials: Materials, shared: list[EvaluationPlan]
 ) -> Iterator[CellPlan]:
-    on_tasks = {task: _evaluation("task-loss", {"data": materials.tasks[task].fingerprint}, task) for task in spec.tasks}
+    on_tasks = {
+        task: _evaluation("task-loss", {"data": materials.tasks[task].fingerprint}, task) for task in spec.tasks
+    }
     base = (*shared, _evaluation("weights", {}, None), *on_tasks.values())
     yield _cell(spec, name, subject, materials, None, 0, base)
     moved = _evaluation("displacement", {}, None)
@@ -295,7 +302,12 @@ def _cell(
     }
     labels = {"trajectory": name, **subject.labels, **_modification_labels(modification), "seed": seed}
     return CellPlan(
-        key=digest(what), identity=what, labels=labels, modification=modification, seed=seed, evaluations=evaluations
+        key=digest(what),
+        identity=what,
+        labels=labels,
+        modification=modification,
+        seed=seed,
+        evaluations=evaluations,
     )
 
 

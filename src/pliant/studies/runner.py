@@ -186,5 +186,7 @@ def set_aside_changed(plan: Plan) -> dict[str, Path]:
         for weights in old:
             moved[group.name] = store.supersede(weights, [cell.key for cell in group.cells])
     if not moved:
-        raise UserError(f"{plan.folder}: every record was measured on the weights that are there; nothing to re-measure")
+        raise UserError(
+            f"{plan.folder}: every record was measured on the weights that are there; nothing to re-measure"
+        )
     return moved

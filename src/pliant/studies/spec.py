@@ -213,7 +213,9 @@ def read_study(path: Path) -> StudySpec:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise SpecError(f"no study file at {path}; `pliant demo --write-study FILE` writes one to start from") from error
+        raise SpecError(
+            f"no study file at {path}; `pliant demo --write-study FILE` writes one to start from"
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{path} cannot be read: {error}") from error
     return _anchored(parse_study(text, str(path)), path.resolve().parent)
@@ -225,14 +227,14 @@ def _anchored(spec: StudySpec, folder: Path) -> StudySpec:
     def anchored(path: Path) -> Path:
         return path if path.is_absolute() else folder / path
 
-    def checkpoints(given: Path | tuple[CheckpointSpec, ...] | None) -> Path | tuple[CheckpointSpec, ...] | None:
+    def checkpoints(
+        given: Path | tuple[CheckpointSpec, ...] | None,
+    ) -> Path | tuple[CheckpointSpec, ...] | None:
         if given is None or isinstance(given, Path):
             return anchored(given) if given else None
         return tuple(entry.model_copy(update={"path": anchored(entry.path)}) for entry in given)
 
-    trajectories = tuple(
-        t.model_copy(update={"checkpoints": checkpoints(t.checkpoints)}) for t in spec.trajectories
-    )
+    trajectories = tuple(t.model_copy(update={"checkpoints": checkpoints(t.checkpoints)}) for t in spec.trajectories)
     beside = [name for name in (spec.corpus, spec.tokenizer) if name and (folder / name).exists()]
     update: dict[str, Any] = {"trajectories": trajectories}
     if spec.corpus in beside:
@@ -266,7 +268,16 @@ def _suggestion(key: str) -> str:
 
 
 def _known_keys() -> set[str]:
-    models = (StudySpec, TrajectorySpec, LadderSpec, CheckpointSpec, ModificationSpec, NoiseSpec, FineTuneSpec, HeldOutSpec)
+    models = (
+        StudySpec,
+        TrajectorySpec,
+        LadderSpec,
+        CheckpointSpec,
+        ModificationSpec,
+        NoiseSpec,
+        FineTuneSpec,
+        HeldOutSpec,
+    )
     settings = (Recipe, Schedule, Optimisation, Architecture, Numerics)
     keys = {name for model in models for name in model.model_fields}
     return keys | {name for kind in settings for name in kind.__dataclass_fields__}

@@ -23,6 +23,7 @@ from pliant.studies.ladder import Ladder, PlannedSegment
 from pliant.studies.materials import Materials, MaterialSpec, open_materials
 from pliant.studies.measure import measure
 from pliant.studies.plan import CellPlan, GroupPlan
+from pliant.training.decoder import Forward, choose_forward
 from pliant.training.pretraining import Run, run_segment
 
 ATTEMPTS = 2
@@ -95,8 +96,7 @@ def _train(job: SegmentJob, progress: Progress) -> None:
         recipe=spec.recipe,
         recipe_digest=digest(job.ladder.recipe),
         seed=job.planned.seed,
-        device=job.ladder.numerics.device,
-        attention=job.ladder.numerics.attention,
+        numerics=job.ladder.numerics,
         bytes_per_token=materials.bytes_per_token,
     )
     try:
@@ -165,11 +165,17 @@ def _check_weights(store: Store, group: GroupPlan, weights: str) -> None:
 
 
 def _attempt(
-    job: GroupJob, store: Store, cell: CellPlan, checkpoint: Checkpoint, materials: Materials, base: dict[str, Any]
+    job: GroupJob,
+    store: Store,
+    cell: CellPlan,
+    checkpoint: Checkpoint,
+    materials: Materials,
+    base: dict[str, Any],
 ) -> None:
     """Measure one cell, a second time if the first fails; how it went is in run.json either way."""
-    started, begun, error, attempt = time.time(), time.monotonic(), "", 0
-    for attempt in range(1, ATTEMPTS + 1):
+    started, begun, error, attempts = time.time(), time.monotonic(), "", 0
+    while attempts < ATTEMPTS:
+        attempts += 1
         try:
             _write_records(job, store, cell, checkpoint, materials, base)
             error = ""
@@ -186,7 +192,7 @@ def _attempt(
     run: dict[str, Json] = {
         "started": started,
         "seconds": time.monotonic() - begun,
-        "attempts": attempt,
+        "attempts": attempts,
         "host": platform.node(),
         "process": os.getpid(),
         "error": error,
@@ -195,18 +201,30 @@ def _attempt(
 
 
 def _write_records(
-    job: GroupJob, store: Store, cell: CellPlan, checkpoint: Checkpoint, materials: Materials, base: dict[str, Any]
+    job: GroupJob,
+    store: Store,
+    cell: CellPlan,
+    checkpoint: Checkpoint,
+    materials: Materials,
+    base: dict[str, Any],
 ) -> None:
     wanted = missing(store, cell)
     found: dict[str, list[Any]] = {evaluation.key: [] for evaluation in wanted}
     details: dict[str, Json] = {}
     diverged = False
-    for variant in _variants(cell, checkpoint, materials, base):
+    forward = choose_forward(checkpoint.model, job.numerics.forward)
+    for variant in _variants(cell, checkpoint, materials, base, forward):
         details.update(variant.details or {})
         diverged = diverged or variant.diverged
         for evaluation in wanted:
             found[evaluation.key] += measure(
-                evaluation, variant, checkpoint, materials, base, job.numerics.evaluation_batch_tokens
+                evaluation,
+                variant,
+                checkpoint,
+                materials,
+                base,
+                forward,
+                job.numerics.evaluation_batch_tokens,
             )
     for evaluation in wanted:
         record = Record(
@@ -221,13 +239,13 @@ def _write_records(
 
 
 def _variants(
-    cell: CellPlan, checkpoint: Checkpoint, materials: Materials, base: dict[str, Any]
+    cell: CellPlan, checkpoint: Checkpoint, materials: Materials, base: dict[str, Any], forward: Forward
 ) -> Iterator[Variant]:
     modification = cell.modification
     if isinstance(modification, Noise):
         return noisy_variants(modification, checkpoint.model, checkpoint.about, base, cell.seed)
     if isinstance(modification, FineTune):
-        return finetuned_variant(modification, checkpoint.model, materials.tasks[modification.task], cell.seed)
+        return finetuned_variant(modification, checkpoint.model, materials.tasks[modification.task], cell.seed, forward)
     return iter([Variant()])
 
 
@@ -239,4 +257,3 @@ def recorded_weights(store: Store, group: GroupPlan) -> set[str]:
         for evaluation in cell.evaluations
         if store.has(cell.key, evaluation.key)
     }
-

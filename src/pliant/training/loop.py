@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
-IGNORED = -100
-"""A target that is not scored (padding, prompts), as in transformers."""
+from pliant.training.cross_entropy import mean_cross_entropy
+from pliant.training.decoder import Forward
 
 Batch = tuple[Int[Tensor, "batch length"], Int[Tensor, "batch length"]]
 """Inputs and targets; targets[i, t] follows inputs[i, :t + 1]."""
@@ -22,7 +22,7 @@ class Optimisation:
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
     IDENTITY: ClassVar = frozenset({"weight_decay", "beta1", "beta2", "epsilon", "clip_norm"})
-    RUNTIME: ClassVar = frozenset()
+    RUNTIME: ClassVar[frozenset[str]] = frozenset()
 
     weight_decay: float = 0.1
     beta1: float = 0.9
@@ -45,15 +45,6 @@ class Diverged(ArithmeticError):
     def __init__(self, step: int) -> None:
         super().__init__(f"the loss is not finite at step {step}")
         self.step = step
-
-
-def token_losses(model: Any, inputs: Int[Tensor, "b t"], targets: Int[Tensor, "b t"]) -> Float[Tensor, "b t"]:
-    """Cross-entropy of each target in nats; 0 where the target is ignored."""
-    logits = model(input_ids=inputs, use_cache=False).logits.float()
-    losses: Tensor = torch.nn.functional.cross_entropy(
-        logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none"
-    )
-    return losses.view_as(targets)
 
 
 def adamw(model: Any, optimisation: Optimisation) -> torch.optim.AdamW:
@@ -79,6 +70,7 @@ def train(
     batches: Iterator[Batch],
     learning_rate: Callable[[int], float],
     *,
+    forward: Forward,
     start: int,
     stop: int,
     clip_norm: float,
@@ -93,13 +85,12 @@ def train(
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for step in range(start, stop):
         inputs, targets = next(batches)
-        losses = token_losses(model, inputs, targets)
-        loss = losses.sum() / (targets != IGNORED).sum()
+        loss = mean_cross_entropy(forward(model, inputs), targets)
         value = loss.item()
         if not math.isfinite(value):
             optimizer.zero_grad()
             raise Diverged(step)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step)

@@ -7,7 +7,7 @@ loop from step 0 would make (a test says so).
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,6 +19,8 @@ from pliant.checkpoints.folder import save_weights, whole_folder
 from pliant.checkpoints.weights import canonical_tensors, norms, stored_fingerprint
 from pliant.data.tokenizers import Tokenizer
 from pliant.data.windows import WindowSource
+from pliant.records.numerics import Numerics
+from pliant.training.decoder import choose_forward
 from pliant.training.loop import Batch, Diverged, Optimisation, adamw, train
 from pliant.training.schedules import Schedule
 from pliant.training.state import OPTIMIZER_FILE, latest_snapshot, load_state, save_optimizer, save_snapshot
@@ -32,12 +34,12 @@ class Recipe:
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
     IDENTITY: ClassVar = frozenset({"learning_rate", "batch_windows", "schedule", "optimisation"})
-    RUNTIME: ClassVar = frozenset()
+    RUNTIME: ClassVar[frozenset[str]] = frozenset()
 
     learning_rate: float
     batch_windows: int = 32
-    schedule: Schedule = Schedule(warmup_steps=20)
-    optimisation: Optimisation = Optimisation()
+    schedule: Schedule = field(default_factory=lambda: Schedule(warmup_steps=20))
+    optimisation: Optimisation = field(default_factory=Optimisation)
 
     def __post_init__(self) -> None:
         if not 0 < self.learning_rate < float("inf"):
@@ -68,8 +70,7 @@ class Run:
     recipe: Recipe
     recipe_digest: str
     seed: int
-    device: str
-    attention: str
+    numerics: Numerics
     bytes_per_token: float | None
 
 
@@ -91,8 +92,8 @@ def run_segment(
     A snapshot goes to `scratch` every `snapshot_seconds`; a killed call, made again, continues from the last one.
     """
     model = build_model(run.architecture, run.vocabulary_size, run.seed)
-    model.set_attn_implementation(run.attention)
-    model.to(run.device)
+    model.set_attn_implementation(run.numerics.attention)
+    model.to(run.numerics.device)
     optimizer = adamw(model, run.recipe.optimisation)
     start = segment.start
     if (snapshot := latest_snapshot(scratch)) is not None:
@@ -114,8 +115,9 @@ def run_segment(
         train(
             model,
             optimizer,
-            _batches(source, run.recipe.batch_windows, start, run.device),
+            _batches(source, run.recipe.batch_windows, start, run.numerics.device),
             lambda step: run.recipe.schedule.learning_rate(rate, step, segment.total),
+            forward=choose_forward(model, run.numerics.forward),
             start=start,
             stop=segment.stop,
             clip_norm=run.recipe.optimisation.clip_norm,

@@ -19,7 +19,7 @@ class Schedule:
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
     IDENTITY: ClassVar = frozenset({"kind", "warmup_steps", "warmup_fraction", "decay_fraction", "floor"})
-    RUNTIME: ClassVar = frozenset()
+    RUNTIME: ClassVar[frozenset[str]] = frozenset()
 
     kind: ScheduleKind = "wsd"
     warmup_steps: int = 0
@@ -45,7 +45,7 @@ class Schedule:
         return total if self.kind == "constant" and not self.warmup_fraction else 0
 
     def learning_rate(self, peak: float, step: int, total: int | None) -> float:
-        """The rate of update `step` (from 0) of a run of `total` steps; `total` None is the trunk, which never decays."""
+        """The rate of update `step` (from 0) of a run of `total` steps; `total` None is the undecayed trunk."""
         warmup = self.warmup_steps if total is None else max(self.warmup_steps, round(self.warmup_fraction * total))
         if step < warmup:
             return peak * (step + 1) / warmup

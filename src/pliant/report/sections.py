@@ -1,0 +1,100 @@
+"""One study on the page: what is said of it and which figures stand under which heading."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from pliant.execution.table import Table
+from pliant.report import captions
+from pliant.report.figure import Figure, Ledger
+from pliant.report.figures_heat import heat_figures
+from pliant.report.figures_loss import base_figure, modified_figures, slug
+from pliant.report.figures_size import distance_figures, size_figures
+from pliant.report.figures_tuned import tuned_figures
+from pliant.report.headline import Headline, headline
+from pliant.report.study import Study, open_study
+from pliant.report.summary import StudySummary, summarise_study
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A run of figures under one heading."""
+
+    title: str
+    lead: tuple[str, ...]
+    figures: tuple[Figure, ...]
+    columns: int = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """One study on the page."""
+
+    id: str
+    study: Study
+    summary: StudySummary
+    headline: Headline
+    lead: Figure | None
+    parts: tuple[Part, ...]
+
+
+def section(table: Table, ledger: Ledger, taken: set[str]) -> Section:
+    """The study of `table` on the page, its figures' readings entered in `ledger`.
+
+    `taken` holds the ids of the page so far: names from outside may look alike once they are ids.
+    """
+    study = open_study(table)
+    summary = summarise_study(study)
+    parts = tuple(_named(part, taken) for part in _parts(study, summary, ledger) if part.figures)
+    return Section(
+        id=_unique(slug(study.name), taken),
+        study=study,
+        summary=summary,
+        headline=headline(summary),
+        lead=_lead(parts),
+        parts=parts,
+    )
+
+
+def _named(part: Part, taken: set[str]) -> Part:
+    return replace(part, figures=tuple(replace(f, id=_unique(f.id, taken)) for f in part.figures))
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    """`name`, or the first of name-2, name-3, ... that is not taken yet."""
+    candidates = (name or "study", *(f"{name}-{n}" for n in range(2, len(taken) + 3)))
+    found = next(candidate for candidate in candidates if candidate not in taken)
+    taken.add(found)
+    return found
+
+
+def _lead(parts: Sequence[Part]) -> Figure | None:
+    """The picture beside the verdicts: the loss after noise, else the loss at the tuned rate."""
+    for title, place in (("Gaussian noise", 1), ("Fine-tuning at the tuned rate", 1)):
+        part = next((p for p in parts if p.title == title), None)
+        if part is not None:
+            return part.figures[place]
+    return None
+
+
+def _parts(study: Study, summary: StudySummary, ledger: Ledger) -> Iterator[Part]:
+    base = base_figure(study, ledger)
+    norms = tuple(size_figures(study, ledger))
+    yield Part(title="Before any modification", lead=(), figures=(*((base,) if base else ()), *norms))
+    noise = tuple(modified_figures(study, ledger, "noise"))
+    yield Part(
+        title="Gaussian noise",
+        lead=(captions.NOISE_LEAD,),
+        figures=noise,
+    )
+    yield Part(
+        title="Fine-tuning at the tuned rate",
+        lead=(captions.TUNED_LEAD,),
+        figures=tuple(tuned_figures(study, ledger)),
+        columns=3,
+    )
+    yield Part(
+        title="Fine-tuning at every rate",
+        lead=summary.fixed_rates,
+        figures=(*heat_figures(study, ledger), *modified_figures(study, ledger, "fine-tune"),
+                 *distance_figures(study, ledger)),
+    )  # fmt: skip
