@@ -1,0 +1,58 @@
+"""The command line: one file a command, each importing what it needs when it is called."""
+
+import contextlib
+import os
+import sys
+
+import typer
+
+from pliant.cli import demo, gc, ls, pretrain, report, run, show
+
+app = typer.Typer(
+    name="pliant",
+    help="How modifiable is each checkpoint of a pre-training run, and where did more pre-training begin to hurt?",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for module in (demo, pretrain, run, report, ls, show, gc):
+    app.command(name=module.__name__.rsplit(".", 1)[1], help=module.__doc__)(module.command)
+
+
+@app.callback(invoke_without_command=True)
+def _options(version: bool = typer.Option(False, "--version", help="Print the version and stop.")) -> None:
+    if version:
+        from pliant import __version__
+
+        typer.echo(f"pliant {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line: exit code 0, 1 where something measured failed, 2 for bad input, 130 for Ctrl-C.
+
+    A user's mistake is one line on standard error. `PLIANT_TRACEBACK=1` shows where it was found.
+    """
+    try:
+        app()
+    except KeyboardInterrupt:
+        _say("stopped; everything finished is kept: the same command continues from here")
+        _leave(130)
+    except (ValueError, OSError) as error:
+        if os.environ.get("PLIANT_TRACEBACK"):
+            raise
+        _say(f"error: {' '.join(str(error).split())}")
+        _leave(2)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _leave(code: int) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.flush()
+    sys.exit(code)

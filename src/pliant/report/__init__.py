@@ -1,6 +1,6 @@
 """What a study says, in a terminal and as one HTML file. Reads tables; never a model."""
 
-from pliant.report.expectation import ExpectationResult
+from pliant.records.expectation import ExpectationResult
 from pliant.report.html import write_report
 from pliant.report.summary import Summary, summarise
 from pliant.report.terminal import show

@@ -14,8 +14,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pliant.execution.table import Table
+from pliant.records.expectation import ExpectationResult
 from pliant.records.identity import Json
-from pliant.report.expectation import ExpectationResult
 from pliant.report.figure import FORMULA, Ledger
 from pliant.report.sections import section
 

@@ -77,7 +77,7 @@ def sweeps(readings: Iterable[Reading]) -> tuple[Sweep, ...]:
 def _quantity(key: SeriesKey) -> str | None:
     if key.metric == "loss_nats" and key.evaluation == "task-loss":
         return f"task loss, {key.split}"
-    if key.metric == "loss_nats" and key.evaluation == "pretraining-loss" and key.split == "test":
+    if key.metric == "loss_nats" and key.evaluation == "pretraining-loss":
         return "pre-training loss"
     return None
 

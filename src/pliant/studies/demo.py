@@ -21,6 +21,17 @@ ENGLISH_STEPS = (100, 200, 400, 800, 1600, 3200)  # x 2,048 bytes: 0.2M-6.55M, 3
 MARKOV_STEPS = (80, 160, 320, 640, 1280, 2560)  # x 1,024 tokens: 82K-2.62M, 35-1,118 tokens per parameter
 LANGUAGE_SEED = 7
 
+NOTES = (
+    "skip was chosen after other fine-tuning tasks had been looked at: harm at its tuned rate says that the effect "
+    "exists, not how often it occurs.",
+    "What two or three pre-training seeds cannot carry is exploratory; repeat with --first-seed 101 to see what holds.",
+)
+NO_CONTROL_NOTE = (
+    "The weight-decay-0 control of the English study was not run (--control weight-decay adds it): without it, growth "
+    "of sensitivity cannot be told apart from the weights' own growth and shrinkage."
+)
+SCALED_NOTE = "The budgets were shrunk with --scale: this is a trial of the machinery, its numbers mean nothing."
+
 
 def geometric(first: float, factor: float, count: int) -> tuple[float, ...]:
     """`first`, `first * factor`, ..., `count` of them, to three significant digits."""

@@ -1,0 +1,135 @@
+"""The facade for Python users: `pliant.study("study.yaml").run().report("out.html")`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pliant.checkpoints.folder import open_checkpoint
+from pliant.checkpoints.trajectory import trajectory
+from pliant.evaluation.losses import loss_measurement
+from pliant.execution.engine import Engine, TaskFailure, UserError
+from pliant.execution.table import Table, read_table
+from pliant.modifications.noise import Noise, Scaling, noisy_variants
+from pliant.modifications.variant import keep_base, restore
+from pliant.records.numerics import Numerics
+from pliant.report.html import write_report
+from pliant.report.summary import Summary, summarise
+from pliant.statistics import Estimate, over_draws
+from pliant.studies.expectations import judge_expectations
+from pliant.studies.materials import MaterialSpec, open_materials
+from pliant.studies.runner import STUDY_FILE, default_engine, run_studies
+from pliant.studies.spec import StudySpec, read_study
+from pliant.training.decoder import choose_forward
+
+__all__ = ["Results", "Study", "sensitivity", "study", "trajectory"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Results:
+    """The records of one or more studies as tables, and what could not be done."""
+
+    tables: tuple[Table, ...]
+    failures: tuple[TaskFailure, ...] = ()
+
+    def summary(self) -> Summary:
+        """Verdicts, numbers with intervals, caveats: what the terminal and the report show."""
+        return summarise(self.tables)
+
+    def report(self, out: str | Path, *, title: str = "", notes: Sequence[str] = ()) -> Path:
+        """Write the self-contained HTML report to `out` and return its path."""
+        heading = title or ", ".join(table.study for table in self.tables)
+        return write_report(
+            self.tables, Path(out), title=heading, notes=notes, expectations=judge_expectations(self.tables)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """A study and its folder. `run` does what is missing there, so calling it again continues."""
+
+    spec: StudySpec
+    folder: Path
+
+    def run(self, *, workers: int | None = None, engine: Engine | None = None) -> Results:
+        """Run what has no record yet, without output; `workers=0` runs in this process.
+
+        Raises:
+            ValueError: bad input, found before anything runs.
+        """
+        chosen = engine or default_engine(self.spec, workers)
+        tables, failures = run_studies([(self.spec, self.folder)], engine=chosen, observe=lambda _: lambda _: None)
+        return Results(tables=tuple(tables), failures=tuple(failures))
+
+    def results(self) -> Results:
+        """The records that are there, without running anything."""
+        return Results(tables=(read_table(self.folder),))
+
+
+def study(path: str | Path, *, out: str | Path | None = None) -> Study:
+    """The study of a YAML file, in `out` or `runs/<study>`; or the study of a study folder.
+
+    Raises:
+        ValueError: the file cannot be read or does not say what pliant understands.
+    """
+    place = Path(path)
+    if place.is_dir():
+        if not (place / STUDY_FILE).is_file():
+            raise UserError(f"{place} holds no {STUDY_FILE}; give a study file or a folder that `pliant run` made")
+        return Study(spec=read_study(place / STUDY_FILE), folder=place)
+    spec = read_study(place)
+    return Study(spec=spec, folder=Path(out) if out is not None else Path("runs") / spec.study)
+
+
+def sensitivity(
+    checkpoint: str | Path,
+    *,
+    strength: float,
+    scaling: Scaling = "relative",
+    corpus: str = "english",
+    tokenizer: str | None = None,
+    tokens: int = 32_768,
+    context: int = 64,
+    draws: int = 8,
+    seed: int = 0,
+) -> Estimate:
+    """L(theta + noise) - L(theta) of one checkpoint, nats per token: mean over antithetic draws, 95 % t-interval.
+
+    The same held-out tokens serve every copy. `strength` is gamma, in units of each tensor's rms (`relative`) or
+    of the std of its initialisation (`init`, where `pliant.json` knows it).
+
+    Raises:
+        ValueError: the checkpoint, the corpus or the tokenizer does not open, or the strength is not a number >= 0.
+    """
+    noise = Noise(scaling=scaling, strength=strength, draws=draws)
+    materials = open_materials(
+        MaterialSpec(
+            corpus=corpus,
+            tokenizer=tokenizer or str(checkpoint),
+            context=context,
+            held_out_split="test",
+            held_out_tokens=tokens,
+            task_rows=1,
+            tasks=(),
+        )
+    )
+    opened = open_checkpoint(Path(checkpoint))
+    numerics = Numerics()
+    forward = choose_forward(opened.model, numerics.forward)
+
+    def loss() -> float:
+        return loss_measurement(
+            opened.model,
+            materials.held_out,
+            forward=forward,
+            name="test",
+            batch_tokens=numerics.evaluation_batch_tokens,
+            draw=None,
+            sign=None,
+        ).value
+
+    base_loss, base = loss(), keep_base(opened.model)
+    gaps: dict[int, list[float]] = {}
+    for variant in noisy_variants(noise, opened.model, opened.about, base, seed):
+        gaps.setdefault(variant.draw or 0, []).append(loss() - base_loss)
+    restore(opened.model, base)
+    return over_draws([sum(pair) / len(pair) for pair in gaps.values()], seed=opened.about.seed or 0)

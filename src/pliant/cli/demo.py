@@ -1,0 +1,76 @@
+"""Run the demo: two small studies on this machine, one report, about five minutes, offline.
+
+Tiny language models are pre-trained on English text and on a synthetic language at growing token budgets; each is
+then perturbed with noise and fine-tuned. Stop it at any time: the same command continues.
+
+Example: [bold]pliant demo --out runs/demo[/bold]
+"""
+
+from enum import StrEnum
+from pathlib import Path
+
+import typer
+
+from pliant.cli.progress import Log
+
+
+class Control(StrEnum):
+    weight_decay = "weight-decay"
+
+
+class Which(StrEnum):
+    english = "english"
+    markov = "markov"
+
+
+def command(
+    out: Path = typer.Option(Path("runs/demo"), help="Folder for the two studies and report.html."),
+    full: bool = typer.Option(False, "--full", help="More seeds and longer ladders (an hour or so)."),
+    control: Control | None = typer.Option(None, help="weight-decay: add the English ladder without weight decay."),
+    first_seed: int = typer.Option(1, help="Pre-training seeds start here; other seeds repeat the experiment."),
+    scale: float = typer.Option(1.0, help="Shrink the budgets for a trial run, whose numbers mean nothing."),
+    workers: int | None = typer.Option(None, help="Worker processes; by default one a core."),
+    log: Log = typer.Option(Log.auto, help="jsonl: progress as JSON lines on standard output."),
+    as_json: bool = typer.Option(False, "--json", help="Print the summary as JSON."),
+    write_study: Path | None = typer.Option(None, help="Write one of the studies as YAML to this file, and stop."),
+    study: Which = typer.Option(Which.english, help="Which study --write-study writes."),
+) -> None:
+    from pliant.studies.demo import english_study, markov_study
+    from pliant.studies.spec import SpecError
+
+    if not 0 < scale <= 1:
+        raise SpecError(f"--scale must lie above 0 and be at most 1, got {scale}")
+    english = english_study(full=full, control=control is not None, first_seed=first_seed, scale=scale)
+    markov = markov_study(full=full, first_seed=first_seed, scale=scale)
+    if write_study is not None:
+        _write(write_study, english if study is Which.english else markov)
+        return
+    _run([(english, out / "english"), (markov, out / "markov")], out, workers, log, as_json, control, scale)
+
+
+def _write(file: Path, spec: object) -> None:
+    from pliant.studies.spec import SpecError, StudySpec, to_yaml
+
+    assert isinstance(spec, StudySpec)
+    if file.exists():
+        raise SpecError(f"{file} exists already; give a new name")
+    file.write_text(to_yaml(spec), encoding="utf-8")
+    typer.echo(f"wrote {file}; run it with: pliant run {file}")
+
+
+def _run(
+    studies: list[tuple[object, Path]],
+    out: Path,
+    workers: int | None,
+    log: Log,
+    as_json: bool,
+    control: Control | None,
+    scale: float,
+) -> None:
+    from pliant.cli.outcome import conclude
+    from pliant.cli.running import run_and_watch
+    from pliant.studies.demo import NO_CONTROL_NOTE, NOTES, SCALED_NOTE
+
+    tables, failures = run_and_watch(studies, workers=workers, log=log)  # type: ignore[arg-type]
+    notes = [*NOTES, *([] if control else [NO_CONTROL_NOTE]), *([SCALED_NOTE] if scale < 1 else [])]
+    conclude(tables, failures, report=out / "report.html", title="pliant demo", notes=notes, as_json=as_json)

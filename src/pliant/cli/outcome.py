@@ -1,0 +1,65 @@
+"""How a finished run is told: tables, verdict, failures, where the report is; and the exit code."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from pliant.execution.engine import TaskFailure
+    from pliant.execution.table import Table
+
+MINIMUM_WIDTH = 110
+
+
+def console() -> Console:
+    """Standard output; wide enough for the table where it is no terminal."""
+    screen = Console()
+    return screen if screen.is_terminal else Console(width=max(MINIMUM_WIDTH, screen.width))
+
+
+def conclude(
+    tables: "Sequence[Table]",
+    failures: "Sequence[TaskFailure]",
+    *,
+    report: Path,
+    title: str,
+    notes: Sequence[str] = (),
+    as_json: bool = False,
+) -> None:
+    """Write the report, print the verdict, and leave with 1 if something could not be measured."""
+    from pliant.report.html import write_report
+    from pliant.report.summary import summarise
+    from pliant.report.terminal import show
+    from pliant.studies.expectations import judge_expectations
+
+    expectations = judge_expectations(tables)
+    write_report(tables, report, title=title, notes=notes, expectations=expectations)
+    summary = summarise(tables)
+    if as_json:
+        typer.echo(json.dumps(summary.to_json()))
+    else:
+        screen = console()
+        show(summary, screen)
+        for result in expectations:
+            screen.print(f"[dim]expected:[/dim] {result.text}: [bold]{result.agrees}[/bold] ({result.observed})")
+        screen.print(f"\nreport: {report}")
+    _tell_failures(tables, failures)
+
+
+def _tell_failures(tables: "Sequence[Table]", failures: "Sequence[TaskFailure]") -> None:
+    for failure in failures:
+        typer.echo(f"failed: {failure.label}: {failure.error.splitlines()[0]}", err=True)
+    for table in tables:
+        for cell in table.failed:
+            where = f"{cell.labels['trajectory']}, {cell.labels['checkpoint']}, {cell.labels['label']}"
+            typer.echo(f"failed: {where} {cell.labels['strength']}: {cell.error.splitlines()[0]}", err=True)
+        if table.missing:
+            typer.echo(f"{table.study}: {table.missing} of {table.planned} records are missing", err=True)
+    if failures or any(table.missing for table in tables):
+        if any(failure.user_error for failure in failures):
+            raise typer.Exit(2)
+        raise typer.Exit(1)

@@ -1,0 +1,84 @@
+"""Run a study: pre-train what it asks for, measure what has no record yet, write the report.
+
+STUDY is a YAML file, or the folder of a study that was begun. Running a finished study changes nothing.
+
+Example: [bold]pliant run study.yaml --out runs/mine[/bold], and first: [bold]pliant run study.yaml --dry-run[/bold]
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from pliant.cli.progress import Log, clock
+
+if TYPE_CHECKING:
+    from pliant.api import Study
+
+
+def command(
+    study: Path = typer.Argument(..., help="A study file (YAML) or a study folder.", metavar="STUDY"),
+    out: Path | None = typer.Option(None, help="The study's folder; by default runs/<name of the study>."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="List the cells and the estimated time; run nothing."),
+    workers: int | None = typer.Option(None, help="Worker processes; by default one a core, 0 for none."),
+    remeasure: bool = typer.Option(False, "--remeasure", help="Set aside records measured on weights that changed."),
+    log: Log = typer.Option(Log.auto, help="jsonl: progress as JSON lines on standard output."),
+    as_json: bool = typer.Option(False, "--json", help="Print the summary (or the dry run) as JSON."),
+) -> None:
+    from pliant.cli.running import quiet_libraries
+
+    quiet_libraries()
+    from pliant.api import study as open_study
+    from pliant.cli.outcome import conclude
+    from pliant.cli.running import run_and_watch
+
+    opened = open_study(study, out=out)
+    if dry_run:
+        _dry_run(opened, as_json)
+        return
+    if remeasure:
+        _set_aside(opened)
+    tables, failures = run_and_watch([(opened.spec, opened.folder)], workers=workers, log=log)
+    conclude(tables, failures, report=opened.folder / "report.html", title=opened.spec.study, as_json=as_json)
+
+
+def _set_aside(study: "Study") -> None:
+    from pliant.studies.plan import plan_study
+    from pliant.studies.runner import set_aside_changed, settle
+
+    plan = plan_study(settle(study.spec, study.folder), study.folder)
+    for name, shelf in set_aside_changed(plan).items():
+        typer.echo(f"{name}: records of other weights moved to {shelf}", err=True)
+
+
+def _dry_run(study: "Study", as_json: bool) -> None:
+    import json
+    import os
+
+    from rich.table import Table as Grid
+
+    from pliant.cli.outcome import console
+    from pliant.studies.plan import plan_study
+    from pliant.studies.runner import schedule, settle
+
+    todo = schedule([plan_study(settle(study.spec, study.folder), study.folder)])
+    if as_json:
+        tasks = [
+            {"task": t.label, "core_seconds": round(t.cost_seconds, 3), "needs": list(t.needs)} for t in todo.tasks
+        ]
+        cells = [
+            {"cell": cell.key, **cell.labels} for plan in todo.plans for group in plan.groups for cell in group.cells
+        ]
+        typer.echo(json.dumps({"tasks": tasks, "cells": cells, "cells_missing": todo.cells_missing}))
+        return
+    grid = Grid("task", "core seconds", title=f"{study.spec.study} in {study.folder}")
+    for task in todo.tasks:
+        grid.add_row(task.label, f"{task.cost_seconds:,.1f}")
+    screen = console()
+    screen.print(grid)
+    lanes = max(1, os.cpu_count() or 1)
+    about = clock(todo.seconds / lanes)
+    screen.print(
+        f"{todo.cells_missing:,} of {todo.cells:,} cells to measure: about {about} on {lanes} core(s) "
+        "(estimate from the settings and this machine's speed now; +-50 %)"
+    )

@@ -1,0 +1,48 @@
+"""Running studies with progress: what `demo`, `run` and `pretrain` share."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from pliant.cli.progress import Log, clock, observer
+
+if TYPE_CHECKING:
+    from pliant.execution.engine import Observer, TaskFailure
+    from pliant.execution.table import Table
+    from pliant.studies.runner import Schedule
+    from pliant.studies.spec import StudySpec
+
+
+def quiet_libraries() -> None:
+    """Keep transformers' bars and advice off the screen, here and in the workers; set before it is imported."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def run_and_watch(
+    studies: "Sequence[tuple[StudySpec, Path]]", *, workers: int | None, log: Log
+) -> "tuple[list[Table], list[TaskFailure]]":
+    """Run what is missing of `studies`, showing progress; tables and failures come back."""
+    quiet_libraries()
+    from pliant.studies.runner import default_engine, run_studies
+
+    if workers is not None and workers < 0:
+        from pliant.studies.spec import SpecError
+
+        raise SpecError(f"--workers must be 0 (in this process) or more, got {workers}")
+    engine = default_engine(studies[0][0], workers)
+    lanes = max(1, getattr(engine, "workers", 1))
+
+    def watch(schedule: "Schedule") -> "Observer":
+        if log is Log.auto:
+            todo, total = schedule.cells_missing, schedule.cells
+            about = clock(schedule.seconds / lanes)
+            where = ", ".join(str(plan.folder) for plan in schedule.plans)
+            typer.echo(f"{todo:,} of {total:,} cells to measure, about {about} on {lanes} worker(s): {where}", err=True)
+        return observer(schedule, log, lanes)
+
+    return run_studies(studies, engine=engine, observe=watch)

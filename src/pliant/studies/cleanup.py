@@ -1,0 +1,46 @@
+"""Which artifacts of a study its records no longer need."""
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from pliant.execution.store import Store
+from pliant.studies.plan import Plan
+from pliant.studies.work import missing
+from pliant.training.state import OPTIMIZER_FILE
+
+
+def freeable(plan: Plan, *, weights: bool = False) -> list[Path]:
+    """Files and folders below `artifacts` that can go.
+
+    While records are missing, nothing: training starts from them. Afterwards snapshots, optimiser states, and trunk
+    states that are no members; with `weights` also the weights of every member.
+    """
+    artifacts = plan.folder / "artifacts"
+    store = Store(plan.folder)
+    if any(missing(store, cell) for group in plan.groups for cell in group.cells):
+        return []
+    members = {group.place for group in plan.groups}
+    found = [path for path in [artifacts / "snapshots"] if path.is_dir()]
+    for folder in sorted(path.parent for path in artifacts.glob("*/seed-*/*/config.json")):
+        if folder not in members or weights:
+            found.append(folder)
+        elif (folder / OPTIMIZER_FILE).is_file():
+            found.append(folder / OPTIMIZER_FILE)
+    return found
+
+
+def size(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder."""
+    if path.is_file():
+        return path.stat().st_size
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
+def free(paths: Iterable[Path]) -> None:
+    """Delete them."""
+    for path in paths:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
