@@ -3,9 +3,12 @@
 import contextlib
 import multiprocessing
 import os
+import signal
+import sys
 import threading
 import time
 import traceback
+import types
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -131,7 +134,7 @@ class _Worker:
     def __init__(self, work: Work, threads: int) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        with _thread_environment(threads):
+        with _thread_environment(threads), _own_start(work):
             self.process: BaseProcess = context.Process(target=_serve, args=(theirs, work), daemon=True)
             self.process.start()
         theirs.close()
@@ -139,7 +142,8 @@ class _Worker:
 
     def start(self, task: Task) -> None:
         self.task = task
-        self.pipe.send((task.key, task.payload))
+        with contextlib.suppress(ConnectionError):  # it died just now: noticed when it is listened to
+            self.pipe.send((task.key, task.payload))
 
     def stop(self) -> None:
         with contextlib.suppress(OSError):
@@ -163,12 +167,32 @@ def _thread_environment(threads: int) -> Any:
             os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
 
 
+@contextlib.contextmanager
+def _own_start(work: Work) -> Any:
+    """Start a child with Ctrl-C blocked, and without importing the caller's script a second time.
+
+    That script may lack the `__main__` guard, or be no file at all (standard input, a notebook).
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    main = sys.modules["__main__"]
+    if work.__module__ != "__main__":
+        sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _drive(pool: list[_Worker], queue: _Queue, observer: Observer, hire: Any) -> None:
     while True:
-        for worker in pool:
+        for index, worker in enumerate(pool):
             if worker.task is None and (task := queue.next()) is not None:
+                if not worker.process.is_alive():  # killed while it had nothing to do
+                    worker.stop()
+                    pool[index] = hire()
                 observer(Event(kind="started", key=task.key))
-                worker.start(task)
+                pool[index].start(task)
         busy = [worker for worker in pool if worker.task is not None]
         if not busy:
             return
@@ -204,8 +228,6 @@ def _hear(worker: _Worker, queue: _Queue, observer: Observer) -> bool:
 
 def _serve(pipe: Connection, work: Work) -> None:
     """The worker's loop: take a task, do it, say how it went; end when the parent is gone."""
-    import signal
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     threading.Thread(target=_end_with_parent, daemon=True).start()
     while True:

@@ -1,8 +1,10 @@
 """The study folder as a database: one JSON file a record, written by atomic rename."""
 
+import contextlib
 import json
 import os
-import tempfile
+import shutil
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,15 +27,15 @@ def write_atomically(path: Path, text: str) -> None:
         OSError: the disk is full or not writable; the old file is still there and no part of the new one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-", suffix=path.suffix)
+    temporary = path.parent / f".part-{uuid.uuid4().hex}{path.suffix}"  # mkstemp's would be readable by the owner only
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+        with temporary.open("x", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -65,8 +67,9 @@ class Store:
         path = self.path(cell, evaluation)
         try:
             record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            schema = record["schema"]
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+            schema = int(record["schema"])
+            record["weights"], record["status"], record["result"]["measurements"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise StoreError(
                 f"{path} is not a record ({error}); delete it and run the study again to re-measure it"
             ) from error
@@ -101,10 +104,18 @@ class Store:
         return shelf
 
     def sweep_leftovers(self) -> int:
-        """Delete the unfinished files of runs that were killed; return how many there were."""
-        leftovers = [*self.folder.glob(".part-*"), *self.records.glob("*/.part-*")]
+        """Delete the unfinished files and folders of runs that were killed; return how many there were."""
+        places = (self.folder.glob(".part-*"), self.records.glob("*/.part-*"), self.folder.glob("artifacts/**/.part-*"))
+        leftovers = [path for found in places for path in found]
         for path in leftovers:
-            path.unlink(missing_ok=True)
+            if not path.is_dir():
+                path.unlink(missing_ok=True)
+                continue
+            # renamed first, so that another runner that is still writing it fails instead of finishing half of it
+            doomed = path.with_name(f".part-{uuid.uuid4().hex}")
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(path, doomed)
+                shutil.rmtree(doomed)
         return len(leftovers)
 
 

@@ -33,11 +33,12 @@ class PlannedSegment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ladder:
-    """A ladder of a study: its specification and the folder of its weights."""
+    """A ladder of a study: its specification, the fingerprint of its data, and the folder of its weights."""
 
     spec: LadderSpec
     vocabulary_size: int
     tokenizer: str
+    data: str
     numerics: Numerics
     artifacts: Path
     name: str
@@ -58,7 +59,7 @@ class Ladder:
         return self.spec.recipe.batch_windows * self.spec.architecture.context
 
     def folder(self, seed: int) -> Path:
-        return self.artifacts / f"{self.name}-{digest(self.recipe, 8)}" / f"seed-{seed}"
+        return self.artifacts / f"{self.name}-{digest([self.recipe, self.data], 8)}" / f"seed-{seed}"
 
     def members(self) -> Iterator[LadderMember]:
         """All members: by seed, then by budget, annealed before trunk."""

@@ -14,6 +14,7 @@ from pliant.data.tasks import EncodedSplit, EncodedTask, TaskError, encode_marko
 from pliant.data.text_tasks import open_text_task
 from pliant.data.tokenizers import Tokenizer, open_tokenizer
 from pliant.data.windows import ShuffledStream, WindowSource
+from pliant.execution.engine import UserError
 from pliant.records.identity import digest
 
 _HELD_OUT_SEED = 20_250_319  # any fixed number: which held-out windows are taken must never change
@@ -84,7 +85,10 @@ def open_materials(spec: MaterialSpec) -> Materials:
         ValueError: the corpus, the tokenizer or a task does not open, or the held-out text is too short.
     """
     language = markov_language(spec.corpus)
-    return _markov_materials(spec, language) if language else _text_materials(spec)
+    try:
+        return _markov_materials(spec, language) if language else _text_materials(spec)
+    except OSError as error:  # no such file, not readable, no room to pack it: the message names the file
+        raise UserError(str(error)) from error
 
 
 def _markov_materials(spec: MaterialSpec, language: MarkovLanguage) -> Materials:

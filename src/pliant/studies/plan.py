@@ -84,13 +84,17 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Subject:
-    """A checkpoint as the plan sees it: identity for the cells, labels for the rows."""
+    """A checkpoint as the plan sees it: identity for the cells, labels for the rows.
+
+    `init_stds` are those that pliant.json of a checkpoint from outside gives: its weights do not fix them.
+    """
 
     name: str
     place: Path
     identity: dict[str, Json]
     labels: Labels
     parameters: int
+    init_stds: dict[str, float] | None = None
     ladder: Ladder | None = None
     member: LadderMember | None = None
 
@@ -113,7 +117,8 @@ def _groups(spec: StudySpec, trajectory_spec: TrajectorySpec, folder: Path) -> I
         subjects = [_outside_subject(member, materials) for member in _members(trajectory_spec)]
     shared = [_evaluation("pretraining-loss", {"data": materials.held_out_fingerprint}, None)]
     for subject in subjects:
-        cells = tuple(_cells(spec, trajectory_spec.name, subject, materials, shared))
+        # two entries of modifications may name the same cell, such as a strength in two sweeps: it is one cell
+        cells = tuple({c.key: c for c in _cells(spec, trajectory_spec.name, subject, materials, shared)}.values())
         yield GroupPlan(
             name=f"{trajectory_spec.name}, {subject.name}",
             place=subject.place,
@@ -138,7 +143,10 @@ def material_spec(spec: StudySpec, trajectory_spec: TrajectorySpec) -> MaterialS
             )
     else:
         first = _members(trajectory_spec)[0].folder
-        context = spec.held_out.context or min(DEFAULT_CONTEXT, _longest_context(first))
+        longest = _longest_context(first)
+        context = spec.held_out.context or min(DEFAULT_CONTEXT, longest)
+        if context > longest:
+            raise SpecError(f"held_out.context is {context}, {first} takes {longest} tokens; lower it, or leave it out")
         tokenizer = spec.tokenizer or str(first)
     return MaterialSpec(
         corpus=spec.corpus,
@@ -152,8 +160,12 @@ def material_spec(spec: StudySpec, trajectory_spec: TrajectorySpec) -> MaterialS
 
 
 def _longest_context(folder: Path) -> int:
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return int(config.get("max_position_embeddings") or config.get("n_positions") or DEFAULT_CONTEXT)
+    file = folder / "config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+        return int(config.get("max_position_embeddings") or config.get("n_positions") or DEFAULT_CONTEXT)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{file} cannot be read ({error}); fetch it again") from error
 
 
 def _ladder_subjects(
@@ -164,6 +176,7 @@ def _ladder_subjects(
         spec=trajectory_spec.ladder,
         vocabulary_size=materials.tokenizer.vocabulary_size,
         tokenizer=materials.tokenizer.fingerprint,
+        data=materials.training.source(0).fingerprint,
         numerics=spec.numerics,
         artifacts=folder / "artifacts",
         name="".join(c if c.isalnum() or c in "._" else "-" for c in trajectory_spec.name),
@@ -208,8 +221,9 @@ def _check_corpus(ladder: Ladder, materials: Materials, corpus: str) -> None:
     available = per_epoch * ladder.spec.architecture.context
     largest = max(member.tokens for member in ladder.members())
     if largest > ladder.spec.max_epochs * available:
+        epochs = f"{largest / available:.2f} epochs" if available else "more than all"
         raise SpecError(
-            f"{ladder.name}: a budget of {format_tokens(largest)} tokens is {largest / available:.2f} epochs of "
+            f"{ladder.name}: a budget of {format_tokens(largest)} tokens is {epochs} of "
             f"{corpus} ({available:,} training tokens); lower budgets, give more text, or set max_epochs"
         )
 
@@ -255,6 +269,7 @@ def _outside_subject(member: Member, materials: Materials) -> _Subject:
             "bytes_per_token": materials.bytes_per_token,
         },
         parameters=parameters,
+        init_stds=about.init_stds,
     )
 
 
@@ -296,7 +311,7 @@ def _cell(
     what: dict[str, Json] = {
         "schema": SCHEMA_VERSION,
         "checkpoint": subject.identity,
-        "modification": _modification_identity(modification, materials),
+        "modification": _modification_identity(modification, subject, materials),
         "seed": seed,
         "numerics": identity(spec.numerics),
     }
@@ -311,11 +326,14 @@ def _cell(
     )
 
 
-def _modification_identity(modification: Modification, materials: Materials) -> dict[str, Json]:
+def _modification_identity(modification: Modification, subject: _Subject, materials: Materials) -> dict[str, Json]:
     if modification is None:
         return {"type": "none"}
-    data = materials.tasks[modification.task].fingerprint if isinstance(modification, FineTune) else None
-    return {"type": type(modification).__name__, **identity(modification), "data": data}
+    what = {"type": type(modification).__name__, **identity(modification)}
+    if isinstance(modification, FineTune):
+        return {**what, "data": materials.tasks[modification.task].fingerprint}
+    by_hand = dict(subject.init_stds) if modification.scaling == "init" and subject.init_stds else None
+    return {**what, "init_stds": digest(by_hand) if by_hand else None}  # type: ignore[arg-type]
 
 
 def _modification_labels(modification: Modification) -> Labels:

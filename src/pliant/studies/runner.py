@@ -114,7 +114,7 @@ def _group_task(group: GroupPlan, cells: list[CellPlan], plan: Plan, segments: s
     width = group.ladder.spec.architecture.width if group.ladder else max(8, round((group.parameters / 24) ** 0.5))
     place = str(group.place)
     return Task(
-        key=f"group {place}",
+        key=f"group {plan.folder} {group.name} {place}",
         label=f"measure {group.name}",
         payload=GroupJob(group=group, folder=plan.folder, numerics=plan.spec.numerics),
         cost_seconds=sum(_cost(cell, group).seconds(width, group.parameters) for cell in cells) * factor,
@@ -147,12 +147,11 @@ def run_studies(
     Raises:
         ValueError: bad input, found before anything runs.
     """
-    plans = []
-    for spec, folder in studies:
-        settled = prepare(spec, folder)
-        Store(folder).sweep_leftovers()
-        plans.append(plan_study(settled, folder))
-        write_plan(folder, settled.study, plans[-1].cells())
+    plans = [plan_study(settle(spec, folder), folder) for spec, folder in studies]
+    for plan in plans:
+        prepare(plan.spec, plan.folder)
+        Store(plan.folder).sweep_leftovers()
+        write_plan(plan.folder, plan.spec.study, plan.cells())
     todo = schedule(plans)
     failures: list[TaskFailure] = []
     if todo.tasks:
@@ -182,9 +181,10 @@ def set_aside_changed(plan: Plan) -> dict[str, Path]:
     for group in plan.groups:
         if group.ladder is None or not group.place.is_dir():
             continue
-        old = recorded_weights(store, group) - {stored_fingerprint(group.place)}
+        old = recorded_weights(store, group.cells) - {stored_fingerprint(group.place)}
         for weights in old:
-            moved[group.name] = store.supersede(weights, [cell.key for cell in group.cells])
+            cells = [cell.key for cell in group.cells if weights in recorded_weights(store, (cell,))]
+            moved[group.name] = store.supersede(weights, cells)
     if not moved:
         raise UserError(
             f"{plan.folder}: every record was measured on the weights that are there; nothing to re-measure"

@@ -1,11 +1,12 @@
 """A study as the user writes it: YAML in, frozen settings out, unknown keys refused with the nearest known one."""
 
 import difflib
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from pliant.checkpoints.architecture import PRESETS, Architecture
 from pliant.execution.engine import UserError
@@ -23,7 +24,16 @@ class SpecError(UserError):
 
 
 TokenCount = Annotated[int, BeforeValidator(parse_tokens)]
-Seeds = Annotated[tuple[int, ...], Field(min_length=1)]
+
+
+def _different(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            raise ValueError(f"{value!r} is there twice; each counts once")
+    return values
+
+
+Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), AfterValidator(_different)]
 
 
 def _preset(value: Any) -> Any:
@@ -48,7 +58,9 @@ class LadderSpec(_Section):
     recipe: Recipe
     budgets: Annotated[tuple[TokenCount, ...], Field(min_length=1)]
     seeds: Seeds = (1,)
-    members: tuple[Literal["annealed", "trunk"], ...] = ("annealed",)
+    members: Annotated[
+        tuple[Literal["annealed", "trunk"], ...], Field(min_length=1), AfterValidator(_different)
+    ] = ("annealed",)
     max_epochs: Annotated[float, Field(gt=0)] = 1.0
 
     @model_validator(mode="after")
@@ -57,6 +69,15 @@ class LadderSpec(_Section):
             raise ValueError("budgets must grow from one to the next")
         if "trunk" in self.members and self.recipe.schedule.kind != "wsd":
             raise ValueError("members: trunk needs schedule kind wsd; the other schedules have no trunk")
+        if self.recipe.schedule.kind == "constant" and self.recipe.schedule.warmup_fraction:
+            raise ValueError("constant shares one run between budgets: give warmup_steps, not warmup_fraction")
+        for lower, higher in pairwise(self.budgets):
+            steps = self.recipe.steps(lower, self.architecture.context)
+            if steps == self.recipe.steps(higher, self.architecture.context):
+                per_step = self.recipe.batch_windows * self.architecture.context
+                raise ValueError(
+                    f"budgets {lower} and {higher} are both {steps} steps of {per_step} tokens; set them further apart"
+                )
         return self
 
 
@@ -81,6 +102,8 @@ class TrajectorySpec(_Section):
     def _one(self) -> "TrajectorySpec":
         if (self.ladder is None) == (self.checkpoints is None):
             raise ValueError("give either ladder or checkpoints")
+        if isinstance(self.checkpoints, tuple):
+            _different(tuple(str(entry.path) for entry in self.checkpoints))
         return self
 
 
@@ -157,7 +180,7 @@ class HeldOutSpec(_Section):
     split: Literal["validation", "test"] = "test"
     tokens: TokenCount = 32_768
     task_rows: Annotated[int, Field(ge=1)] = 256
-    context: int | None = None
+    context: Annotated[int, Field(ge=1)] | None = None
 
 
 class StudySpec(_Section):

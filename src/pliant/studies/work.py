@@ -4,7 +4,7 @@ import errno
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from pliant.checkpoints.about import CheckpointError
 from pliant.checkpoints.folder import Checkpoint, open_checkpoint
 from pliant.execution.engine import Progress, UserError
-from pliant.execution.store import Store
+from pliant.execution.store import Store, StoreError
 from pliant.modifications.finetune import FineTune, finetuned_variant
 from pliant.modifications.noise import Noise, noisy_variants
 from pliant.modifications.variant import Variant, keep_base, restore
@@ -62,13 +62,23 @@ def perform(job: SegmentJob | GroupJob, progress: Progress) -> None:
     _limit_threads(_numerics(job).threads)
     try:
         _train(job, progress) if isinstance(job, SegmentJob) else _measure(job, progress)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(
-                f"no room left on the disk while writing {error.filename or job_folder(job)}; "
-                "free some and run the same command again: everything finished is kept"
-            ) from error
-        raise
+    except StoreError as error:
+        raise UserError(str(error)) from error
+    except Exception as error:
+        if not _disk_is_full(error):
+            raise
+        place = getattr(error, "filename", None) or job_folder(job)
+        raise UserError(
+            f"no room left on the disk while writing {place}; "
+            "free some and run the same command again: everything finished is kept"
+        ) from error
+
+
+def _disk_is_full(error: Exception) -> bool:
+    """Also where safetensors says so: its error is no OSError and has the number in its text only."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return any(f"(os error {number})" in str(error) for number in (errno.ENOSPC, errno.EDQUOT))
 
 
 def job_folder(job: SegmentJob | GroupJob) -> Path:
@@ -249,11 +259,11 @@ def _variants(
     return iter([Variant()])
 
 
-def recorded_weights(store: Store, group: GroupPlan) -> set[str]:
-    """The fingerprints of the weights that the group's records were measured on."""
+def recorded_weights(store: Store, cells: Iterable[CellPlan]) -> set[str]:
+    """The fingerprints of the weights that the records of `cells` were measured on."""
     return {
         str(store.read(cell.key, evaluation.key)["weights"])
-        for cell in group.cells
+        for cell in cells
         for evaluation in cell.evaluations
         if store.has(cell.key, evaluation.key)
     }
