@@ -1,6 +1,7 @@
 """The study folder as a database: one JSON file a record, written by atomic rename."""
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pliant.execution.engine import UserError
 from pliant.records.identity import SCHEMA_VERSION, Json, canonical_json
 from pliant.records.record import Record
 
@@ -18,6 +20,31 @@ RUN_FILE = "run.json"
 
 class StoreError(ValueError):
     """A study folder, or a file in it, is not what it should be."""
+
+
+@contextlib.contextmanager
+def naming_a_full_disk(place: Path) -> Iterator[None]:
+    """Turn whatever a full disk raises below into one line for the user.
+
+    Raises:
+        UserError: the disk is full; `place` is named where the error names no file.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not _disk_is_full(error):
+            raise
+        raise UserError(
+            f"no room left on the disk while writing {getattr(error, 'filename', None) or place}; "
+            "free some and run the same command again: everything finished is kept"
+        ) from error
+
+
+def _disk_is_full(error: Exception) -> bool:
+    """Also where safetensors says so: its error is no OSError and has the number in its text only."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return any(f"(os error {number})" in str(error) for number in (errno.ENOSPC, errno.EDQUOT))
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -39,7 +39,7 @@ def geometric(first: float, factor: float, count: int) -> tuple[float, ...]:
 
 
 def english_study(*, full: bool = False, control: bool = False, first_seed: int = 1, scale: float = 1.0) -> StudySpec:
-    """Real text: noise in three scalings, and fine-tuning on Python and on telling which book a passage is from.
+    """Real text: noise in three scalings, and fine-tuning on Python and on arithmetic.
 
     `full` has a third seed and a seventh budget; `control` adds the ladder without weight decay; `scale` shrinks
     the budgets (for a quick look, whose numbers mean nothing).
@@ -55,13 +55,13 @@ def english_study(*, full: bool = False, control: bool = False, first_seed: int 
         NoiseSpec(scaling="relative", strengths=(0.05, 0.1, 0.2)),
     ]
     tunings = [
-        FineTuneSpec(task="python", learning_rates=geometric(8e-3, 2**0.5, 10), steps=100, batch=8),
-        FineTuneSpec(task="book", learning_rates=geometric(4e-3, 2**0.5, 10), steps=100, batch=16),
+        FineTuneSpec(task="python", learning_rates=geometric(5.66e-3, 2**0.5, 11), steps=100, batch=4),
+        FineTuneSpec(task="arithmetic", learning_rates=geometric(5.66e-3, 2**0.5, 11), steps=100, batch=8),
     ]
     return StudySpec(
         study="english",
         corpus="english",
-        held_out=HeldOutSpec(tokens=16_384),
+        held_out=HeldOutSpec(tokens=12_288, task_rows=192),
         trajectories=tuple(trajectories),
         modifications=(*_noise(noises), *_tuning(tunings)),
     )
@@ -75,14 +75,14 @@ def markov_study(*, full: bool = False, first_seed: int = 1, scale: float = 1.0)
     steps = (*MARKOV_STEPS, 5120, 10_240) if full else MARKOV_STEPS
     seeds = _seeds(first_seed, 6 if full else 3)
     trajectories = [_markov_ladder("weight decay 0", 0.0, steps, seeds, scale)]
-    tunings = [FineTuneSpec(task="skip", learning_rates=geometric(3e-3, 2**0.5, 13), steps=30, batch=8)]
+    tunings = [FineTuneSpec(task="skip", learning_rates=geometric(2e-3, 2**0.5, 13), steps=30, batch=8)]
     if full:
         trajectories.append(_markov_ladder("weight decay 0.1", 0.1, steps, seeds, scale))
         tunings.append(FineTuneSpec(task="sibling", learning_rates=geometric(5e-3, 2**0.5, 13), steps=100, batch=8))
     return StudySpec(
         study="markov",
         corpus=f"markov:{LANGUAGE_SEED}",
-        held_out=HeldOutSpec(tokens=16_384, task_rows=512),
+        held_out=HeldOutSpec(tokens=8192, task_rows=256),
         trajectories=tuple(trajectories),
         modifications=tuple(_tuning(tunings)),
     )

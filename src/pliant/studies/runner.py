@@ -8,7 +8,7 @@ from pathlib import Path
 from pliant.checkpoints.weights import stored_fingerprint
 from pliant.execution.engine import Engine, Observer, Task, TaskFailure, UserError
 from pliant.execution.local import LocalEngine, SerialEngine
-from pliant.execution.store import Store, write_atomically
+from pliant.execution.store import Store, naming_a_full_disk, write_atomically
 from pliant.execution.table import Table, read_table, write_parquet, write_plan
 from pliant.modifications.finetune import FineTune
 from pliant.modifications.noise import Noise
@@ -149,16 +149,18 @@ def run_studies(
     """
     plans = [plan_study(settle(spec, folder), folder) for spec, folder in studies]
     for plan in plans:
-        prepare(plan.spec, plan.folder)
-        Store(plan.folder).sweep_leftovers()
-        write_plan(plan.folder, plan.spec.study, plan.cells())
+        with naming_a_full_disk(plan.folder):
+            prepare(plan.spec, plan.folder)
+            Store(plan.folder).sweep_leftovers()
+            write_plan(plan.folder, plan.spec.study, plan.cells())
     todo = schedule(plans)
     failures: list[TaskFailure] = []
     if todo.tasks:
         failures = (engine or default_engine(plans[0].spec)).run(todo.tasks, perform, observe(todo))
     tables = [read_table(plan.folder) for plan in plans]
     for table in tables:
-        write_parquet(table, table.folder / "results.parquet")
+        with naming_a_full_disk(table.folder):
+            write_parquet(table, table.folder / "results.parquet")
     return tables, failures
 
 

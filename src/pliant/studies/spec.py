@@ -58,9 +58,9 @@ class LadderSpec(_Section):
     recipe: Recipe
     budgets: Annotated[tuple[TokenCount, ...], Field(min_length=1)]
     seeds: Seeds = (1,)
-    members: Annotated[
-        tuple[Literal["annealed", "trunk"], ...], Field(min_length=1), AfterValidator(_different)
-    ] = ("annealed",)
+    members: Annotated[tuple[Literal["annealed", "trunk"], ...], Field(min_length=1), AfterValidator(_different)] = (
+        "annealed",
+    )
     max_epochs: Annotated[float, Field(gt=0)] = 1.0
 
     @model_validator(mode="after")

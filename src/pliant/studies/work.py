@@ -1,6 +1,5 @@
 """What a worker does: train a segment of a ladder, or measure the cells of one checkpoint."""
 
-import errno
 import os
 import platform
 import time
@@ -12,7 +11,7 @@ from typing import Any
 from pliant.checkpoints.about import CheckpointError
 from pliant.checkpoints.folder import Checkpoint, open_checkpoint
 from pliant.execution.engine import Progress, UserError
-from pliant.execution.store import Store, StoreError
+from pliant.execution.store import Store, StoreError, naming_a_full_disk
 from pliant.modifications.finetune import FineTune, finetuned_variant
 from pliant.modifications.noise import Noise, noisy_variants
 from pliant.modifications.variant import Variant, keep_base, restore
@@ -61,24 +60,10 @@ def perform(job: SegmentJob | GroupJob, progress: Progress) -> None:
     """
     _limit_threads(_numerics(job).threads)
     try:
-        _train(job, progress) if isinstance(job, SegmentJob) else _measure(job, progress)
+        with naming_a_full_disk(job_folder(job)):
+            _train(job, progress) if isinstance(job, SegmentJob) else _measure(job, progress)
     except StoreError as error:
         raise UserError(str(error)) from error
-    except Exception as error:
-        if not _disk_is_full(error):
-            raise
-        place = getattr(error, "filename", None) or job_folder(job)
-        raise UserError(
-            f"no room left on the disk while writing {place}; "
-            "free some and run the same command again: everything finished is kept"
-        ) from error
-
-
-def _disk_is_full(error: Exception) -> bool:
-    """Also where safetensors says so: its error is no OSError and has the number in its text only."""
-    if isinstance(error, OSError):
-        return error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return any(f"(os error {number})" in str(error) for number in (errno.ENOSPC, errno.EDQUOT))
 
 
 def job_folder(job: SegmentJob | GroupJob) -> Path:

@@ -31,7 +31,10 @@ def transformers_logits(model: Any, inputs: Int[Tensor, "batch length"]) -> Floa
 
 
 def fits(model: Any) -> bool:
-    """Whether `lean_logits` computes this model: a Llama without biases, scaled rotations or grouped heads."""
+    """Whether `lean_logits` computes this model.
+
+    That is a Llama without biases, dropout, scaled rotations, grouped heads or heads of a size of their own.
+    """
     config = model.config
     return bool(
         type(model).__name__ == "LlamaForCausalLM"
@@ -39,6 +42,8 @@ def fits(model: Any) -> bool:
         and not config.mlp_bias
         and config.hidden_act == "silu"
         and config.num_key_value_heads == config.num_attention_heads
+        and config.head_dim * config.num_attention_heads == config.hidden_size
+        and not config.attention_dropout
         and model.model.rotary_emb.rope_type == "default"
     )
 
