@@ -17,7 +17,7 @@ from pliant.report.summary import Summary, summarise
 from pliant.statistics import Estimate, over_draws
 from pliant.studies.expectations import judge_expectations
 from pliant.studies.materials import MaterialSpec, open_materials
-from pliant.studies.runner import STUDY_FILE, default_engine, run_studies
+from pliant.studies.runner import STUDY_FILE, run_studies
 from pliant.studies.spec import StudySpec, read_study
 from pliant.training.decoder import choose_forward
 
@@ -56,8 +56,9 @@ class Study:
         Raises:
             ValueError: bad input, found before anything runs.
         """
-        chosen = engine or default_engine(self.spec, workers)
-        tables, failures = run_studies([(self.spec, self.folder)], engine=chosen, observe=lambda _: lambda _: None)
+        tables, failures = run_studies(
+            [(self.spec, self.folder)], engine=engine, workers=workers, observe=lambda _: lambda _: None
+        )
         return Results(tables=tuple(tables), failures=tuple(failures))
 
     def results(self) -> Results:

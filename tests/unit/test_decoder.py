@@ -1,10 +1,10 @@
 """The lean forward pass against transformers' own, logits and gradients, and which models it takes."""
 
 import pytest
-import tiny
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+import tiny
 from pliant.training.cross_entropy import mean_cross_entropy
 from pliant.training.decoder import choose_forward, fits, lean_logits, transformers_logits
 

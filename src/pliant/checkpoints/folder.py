@@ -1,6 +1,5 @@
 """A checkpoint as a Hugging Face folder: written whole or not at all, opened with its defects named."""
 
-import json
 import os
 import shutil
 import tempfile
@@ -98,25 +97,53 @@ def _from_pretrained(folder: Path, allow_pickle: bool) -> Any:
     from transformers import AutoModelForCausalLM
 
     try:
-        model, found = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=torch.float32,
-            use_safetensors=None if allow_pickle else True,
-            output_loading_info=True,
-            local_files_only=True,
-        )
+        with _quiet():
+            model, found = AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=torch.float32,
+                use_safetensors=None if allow_pickle else True,
+                ignore_mismatched_sizes=True,  # they are refused below, by name
+                output_loading_info=True,
+                local_files_only=True,
+            )
     except SafetensorError as error:
         raise CheckpointError(
             f"{folder}: model.safetensors is damaged or cut short ({error}); fetch it again"
         ) from error
-    except (OSError, ValueError, KeyError, RuntimeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(f"{folder} does not open as a causal language model: {first}") from error
-    wrong = sorted(found["missing_keys"]) + sorted(str(key) for key in found.get("mismatched_keys", ()))
-    if wrong or found["unexpected_keys"]:
-        wrong += sorted(found["unexpected_keys"])
         raise CheckpointError(
-            f"{folder}: config.json and the tensors disagree ({len(wrong)} names, first {wrong[0]}); "
+            f"{folder} does not open as a causal language model ({first}); mend its config.json, or fetch it again"
+        ) from error
+    wrong = [f"{name} is missing" for name in sorted(found["missing_keys"])]
+    wrong += [f"{name} is not expected" for name in sorted(found["unexpected_keys"])]
+    wrong += [
+        f"{name} has shape {tuple(stored)} instead of {tuple(expected)}"
+        for name, stored, expected in sorted(found["mismatched_keys"])
+    ]
+    if wrong:
+        raise CheckpointError(
+            f"{folder}: config.json and the tensors disagree ({wrong[0]}{_and_more(wrong)}); "
             "the folder mixes two models, fetch it again"
         )
     return model
+
+
+def _and_more(wrong: list[str]) -> str:
+    return f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' progress bar and loading report: what is wrong becomes one line of ours."""
+    from transformers.utils import logging
+
+    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bar:
+            logging.enable_progress_bar()

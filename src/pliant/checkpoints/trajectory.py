@@ -1,7 +1,7 @@
 """The checkpoints of one run in a folder, in order of tokens."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pliant.checkpoints.about import About, CheckpointError, read_about
@@ -50,16 +50,19 @@ def _member(root: Path, folder: Path) -> Member:
     about = read_about(folder)
     name = folder.name if folder == root else str(folder.relative_to(root))
     if about.tokens is None and (tokens := tokens_in_name(folder.name)) is not None:
-        about = About(tokens=tokens)
+        about = replace(about, tokens=tokens)
     return Member(name=name, folder=folder, about=about)
 
 
 def tokens_in_name(name: str) -> int | None:
-    """`step1000-tokens4B` -> 4_000_000_000; None where the name says nothing."""
-    match = re.search(r"tokens[-_]?([0-9][0-9.]*[KMBT]?)(?![0-9A-Za-z])", name, re.IGNORECASE)
-    return parse_tokens(match[1].rstrip(".")) if match else None
+    """`step1000-tokens4B` -> 4_000_000_000, `step0-tokens0B` -> 0; None where the name says nothing."""
+    match = re.search(r"tokens[-_]?([0-9]+(?:\.[0-9]+)?)([KMBT]?)(?![0-9A-Za-z.])", name, re.IGNORECASE)
+    if match is None:
+        return None
+    return parse_tokens(match[1] + match[2]) if float(match[1]) else 0
 
 
 def _order(member: Member) -> tuple[float, float, list[int | str]]:
     natural: list[int | str] = [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", member.name)]
-    return (member.about.tokens or float("inf"), member.about.step or float("inf"), natural)
+    tokens, step = (float("inf") if fact is None else fact for fact in (member.about.tokens, member.about.step))
+    return tokens, step, natural

@@ -35,7 +35,7 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
     """The tensors of a folder's safetensors files, read from their headers alone.
 
     Raises:
-        CheckpointError: a file is cut short or is no safetensors file, or a shard that the index names is missing.
+        CheckpointError: a file is cut short or is no safetensors file, or a shard is missing, or their index damaged.
     """
     tensors: dict[str, StoredTensor] = {}
     for file in _weight_files(folder):
@@ -47,7 +47,10 @@ def _weight_files(folder: Path) -> list[Path]:
     index = folder / "model.safetensors.index.json"
     if not index.is_file():
         return [folder / "model.safetensors"]
-    names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{index} is no index of shards (damaged or cut short); fetch it again") from error
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise CheckpointError(
@@ -74,7 +77,7 @@ def _header(file: Path) -> dict[str, StoredTensor]:
             for name, entry in header.items()
             if name != "__metadata__"
         }
-    except (AssertionError, ValueError, KeyError, TypeError) as error:
+    except (AssertionError, AttributeError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{file} is no safetensors file (damaged or cut short); fetch it again") from error
     end = max((tensor.stop for tensor in tensors.values()), default=0)
     if end > size:

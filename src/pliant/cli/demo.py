@@ -21,6 +21,7 @@ class Control(StrEnum):
 class Which(StrEnum):
     english = "english"
     markov = "markov"
+    sibling = "sibling"
 
 
 def command(
@@ -28,24 +29,28 @@ def command(
     full: bool = typer.Option(False, "--full", help="More seeds and longer ladders (an hour or so)."),
     control: Control | None = typer.Option(None, help="weight-decay: add the English ladder without weight decay."),
     first_seed: int = typer.Option(1, help="Pre-training seeds start here; other seeds repeat the experiment."),
-    scale: float = typer.Option(1.0, help="Shrink the budgets for a trial run, whose numbers mean nothing."),
+    scale: float = typer.Option(1.0, help="Shrink everything for a trial run, whose numbers mean nothing."),
     workers: int | None = typer.Option(None, help="Worker processes; by default one a core."),
     log: Log = typer.Option(Log.auto, help="jsonl: progress as JSON lines on standard output."),
     as_json: bool = typer.Option(False, "--json", help="Print the summary as JSON."),
     write_study: Path | None = typer.Option(None, help="Write one of the studies as YAML to this file, and stop."),
     study: Which = typer.Option(Which.english, help="Which study --write-study writes."),
 ) -> None:
-    from pliant.studies.demo import english_study, markov_study
+    from pliant.studies.demo import english_study, markov_study, sibling_study
     from pliant.studies.spec import SpecError
 
     if not 0 < scale <= 1:
         raise SpecError(f"--scale must lie above 0 and be at most 1, got {scale}")
-    english = english_study(full=full, control=control is not None, first_seed=first_seed, scale=scale)
-    markov = markov_study(full=full, first_seed=first_seed, scale=scale)
+    studies = {
+        Which.english: english_study(full=full, control=control is not None, first_seed=first_seed, scale=scale),
+        Which.markov: markov_study(full=full, first_seed=first_seed, scale=scale),
+    }
+    if full or study is Which.sibling:
+        studies[Which.sibling] = sibling_study(first_seed=first_seed, scale=scale)
     if write_study is not None:
-        _write(write_study, english if study is Which.english else markov)
+        _write(write_study, studies[study])
         return
-    _run([(english, out / "english"), (markov, out / "markov")], out, workers, log, as_json, control, scale)
+    _run([(spec, out / name.value) for name, spec in studies.items()], out, workers, log, as_json, control, scale)
 
 
 def _write(file: Path, spec: object) -> None:

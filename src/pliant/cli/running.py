@@ -28,16 +28,15 @@ def run_and_watch(
 ) -> "tuple[list[Table], list[TaskFailure]]":
     """Run what is missing of `studies`, showing progress; tables and failures come back."""
     quiet_libraries()
-    from pliant.studies.runner import default_engine, run_studies
+    from pliant.studies.runner import run_studies
 
     if workers is not None and workers < 0:
         from pliant.studies.spec import SpecError
 
         raise SpecError(f"--workers must be 0 (in this process) or more, got {workers}")
-    engine = default_engine(studies[0][0], workers)
-    lanes = max(1, getattr(engine, "workers", 1))
 
     def watch(schedule: "Schedule") -> "Observer":
+        lanes = schedule.lanes
         if log is Log.auto:
             todo, total = schedule.cells_missing, schedule.cells
             about = clock(schedule.seconds / lanes)
@@ -45,4 +44,4 @@ def run_and_watch(
             typer.echo(f"{todo:,} of {total:,} cells to measure, about {about} on {lanes} worker(s): {where}", err=True)
         return observer(schedule, log, lanes)
 
-    return run_studies(studies, engine=engine, observe=watch)
+    return run_studies(studies, workers=workers, observe=watch)

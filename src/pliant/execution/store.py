@@ -66,6 +66,13 @@ def write_atomically(path: Path, text: str) -> None:
         raise
 
 
+def remove_folder(folder: Path) -> None:
+    """Delete `folder` so that no half of it is ever taken for the whole, neither after a kill nor by its writer."""
+    doomed = folder.with_name(f".part-{uuid.uuid4().hex}")
+    os.replace(folder, doomed)
+    shutil.rmtree(doomed)
+
+
 @dataclass(frozen=True, slots=True)
 class Store:
     """Records of one study: `records/<cell>/<evaluation>.json` and how each cell went, `run.json`."""
@@ -138,11 +145,8 @@ class Store:
             if not path.is_dir():
                 path.unlink(missing_ok=True)
                 continue
-            # renamed first, so that another runner that is still writing it fails instead of finishing half of it
-            doomed = path.with_name(f".part-{uuid.uuid4().hex}")
-            with contextlib.suppress(FileNotFoundError):
-                os.replace(path, doomed)
-                shutil.rmtree(doomed)
+            with contextlib.suppress(FileNotFoundError):  # another runner finished or swept it just now
+                remove_folder(path)
         return len(leftovers)
 
 

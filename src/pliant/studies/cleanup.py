@@ -1,10 +1,9 @@
 """Which artifacts of a study its records no longer need."""
 
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from pliant.execution.store import Store
+from pliant.execution.store import Store, remove_folder
 from pliant.studies.plan import Plan
 from pliant.studies.work import missing
 from pliant.training.state import OPTIMIZER_FILE
@@ -41,6 +40,6 @@ def free(paths: Iterable[Path]) -> None:
     """Delete them."""
     for path in paths:
         if path.is_dir():
-            shutil.rmtree(path)
+            remove_folder(path)
         else:
             path.unlink()

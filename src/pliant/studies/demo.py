@@ -19,6 +19,8 @@ from pliant.training.schedules import Schedule
 
 ENGLISH_STEPS = (100, 200, 400, 800, 1600, 3200)  # x 2,048 bytes: 0.2M-6.55M, 38-1,210 tokens per parameter
 MARKOV_STEPS = (80, 160, 320, 640, 1280, 2560)  # x 1,024 tokens: 82K-2.62M, 35-1,118 tokens per parameter
+MARKOV_STEPS_FULL = (*MARKOV_STEPS, 5120, 10_240)  # to 10.5M tokens, 4,473 per parameter
+PRETRAINING_RATE = 1e-2
 LANGUAGE_SEED = 7
 
 NOTES = (
@@ -30,7 +32,9 @@ NO_CONTROL_NOTE = (
     "The weight-decay-0 control of the English study was not run (--control weight-decay adds it): without it, growth "
     "of sensitivity cannot be told apart from the weights' own growth and shrinkage."
 )
-SCALED_NOTE = "The budgets were shrunk with --scale: this is a trial of the machinery, its numbers mean nothing."
+SCALED_NOTE = (
+    "Budgets and fine-tuning were shrunk with --scale: this is a trial of the machinery, its numbers mean nothing."
+)
 
 
 def geometric(first: float, factor: float, count: int) -> tuple[float, ...]:
@@ -42,26 +46,26 @@ def english_study(*, full: bool = False, control: bool = False, first_seed: int 
     """Real text: noise in three scalings, and fine-tuning on Python and on arithmetic.
 
     `full` has a third seed and a seventh budget; `control` adds the ladder without weight decay; `scale` shrinks
-    the budgets (for a quick look, whose numbers mean nothing).
+    budgets, fine-tuning steps and held-out text (for a trial of the machinery, whose numbers mean nothing).
     """
     steps = (*ENGLISH_STEPS, 6400) if full else ENGLISH_STEPS
     seeds = _seeds(first_seed, 3 if full else 2)
-    trajectories = [_english_ladder("weight decay 0.1", 0.1, steps, seeds, scale)]
+    trajectories = [_ladder("weight decay 0.1", "width-8", 0.1, steps, seeds, ("annealed",), scale)]
     if control:
-        trajectories.append(_english_ladder("weight decay 0", 0.0, steps, seeds, scale))
+        trajectories.append(_ladder("weight decay 0", "width-8", 0.0, steps, seeds, ("annealed",), scale))
     noises = [
         NoiseSpec(scaling="init", strengths=(0.02, 0.05, 0.1)),
         NoiseSpec(scaling="init", strengths=(0.05, 0.1, 0.2), embeddings=False),
         NoiseSpec(scaling="relative", strengths=(0.05, 0.1, 0.2)),
     ]
     tunings = [
-        FineTuneSpec(task="python", learning_rates=geometric(5.66e-3, 2**0.5, 11), steps=100, batch=4),
-        FineTuneSpec(task="arithmetic", learning_rates=geometric(5.66e-3, 2**0.5, 11), steps=100, batch=8),
+        _tuned("python", 5.66e-3, 11, steps=100, batch=4, scale=scale),
+        _tuned("arithmetic", 5.66e-3, 11, steps=100, batch=8, scale=scale),
     ]
     return StudySpec(
         study="english",
         corpus="english",
-        held_out=HeldOutSpec(tokens=12_288, task_rows=192),
+        held_out=HeldOutSpec(tokens=_shrunk(12_288, scale), task_rows=192),
         trajectories=tuple(trajectories),
         modifications=(*_noise(noises), *_tuning(tunings)),
     )
@@ -70,40 +74,35 @@ def english_study(*, full: bool = False, control: bool = False, first_seed: int 
 def markov_study(*, full: bool = False, first_seed: int = 1, scale: float = 1.0) -> StudySpec:
     """A Zipf-Markov language: fine-tuning on `skip`, with members before and after learning-rate decay.
 
-    `full` has six seeds, two more budgets, and `sibling` with weight decay 0.1 as well.
+    `full` has six seeds and two more budgets, to 4,473 tokens per parameter.
     """
-    steps = (*MARKOV_STEPS, 5120, 10_240) if full else MARKOV_STEPS
+    steps = MARKOV_STEPS_FULL if full else MARKOV_STEPS
     seeds = _seeds(first_seed, 6 if full else 3)
-    trajectories = [_markov_ladder("weight decay 0", 0.0, steps, seeds, scale)]
-    tunings = [FineTuneSpec(task="skip", learning_rates=geometric(2e-3, 2**0.5, 13), steps=30, batch=8)]
-    if full:
-        trajectories.append(_markov_ladder("weight decay 0.1", 0.1, steps, seeds, scale))
-        tunings.append(FineTuneSpec(task="sibling", learning_rates=geometric(5e-3, 2**0.5, 13), steps=100, batch=8))
-    return StudySpec(
-        study="markov",
-        corpus=f"markov:{LANGUAGE_SEED}",
-        held_out=HeldOutSpec(tokens=8192, task_rows=256),
-        trajectories=tuple(trajectories),
-        modifications=tuple(_tuning(tunings)),
+    ladder = _ladder("weight decay 0", "width-8-markov", 0.0, steps, seeds, ("annealed", "trunk"), scale)
+    return _markov("markov", ladder, _tuned("skip", 2e-3, 13, steps=30, batch=8, scale=scale), scale)
+
+
+def sibling_study(*, first_seed: int = 1, scale: float = 1.0) -> StudySpec:
+    """The same language with weight decay 0.1, fine-tuned on `sibling`: a task that conflicts with less. `--full` only."""
+    ladder = _ladder(
+        "weight decay 0.1", "width-8-markov", 0.1, MARKOV_STEPS_FULL, _seeds(first_seed, 6), ("annealed",), scale
     )
+    return _markov("sibling", ladder, _tuned("sibling", 5e-3, 13, steps=100, batch=8, scale=scale), scale)
 
 
-def _english_ladder(
-    name: str, weight_decay: float, steps: Iterable[int], seeds: tuple[int, ...], scale: float
-) -> TrajectorySpec:
-    return _ladder(name, "width-8", 1e-2, weight_decay, steps, seeds, ("annealed",), scale)
-
-
-def _markov_ladder(
-    name: str, weight_decay: float, steps: Iterable[int], seeds: tuple[int, ...], scale: float
-) -> TrajectorySpec:
-    return _ladder(name, "width-8-markov", 1e-2, weight_decay, steps, seeds, ("annealed", "trunk"), scale)
+def _markov(name: str, ladder: TrajectorySpec, tuning: FineTuneSpec, scale: float) -> StudySpec:
+    return StudySpec(
+        study=name,
+        corpus=f"markov:{LANGUAGE_SEED}",
+        held_out=HeldOutSpec(tokens=_shrunk(8192, scale), task_rows=256),
+        trajectories=(ladder,),
+        modifications=tuple(_tuning([tuning])),
+    )
 
 
 def _ladder(
     name: str,
     preset: str,
-    learning_rate: float,
     weight_decay: float,
     steps: Iterable[int],
     seeds: tuple[int, ...],
@@ -112,7 +111,7 @@ def _ladder(
 ) -> TrajectorySpec:
     architecture = PRESETS[preset]
     recipe = Recipe(
-        learning_rate=learning_rate,
+        learning_rate=PRETRAINING_RATE,
         schedule=Schedule(kind="wsd", warmup_steps=20, decay_fraction=0.2),
         optimisation=Optimisation(weight_decay=weight_decay),
     )
@@ -128,6 +127,16 @@ def _ladder(
             members=members,  # type: ignore[arg-type]
         ),
     )
+
+
+def _tuned(task: str, first_rate: float, rates: int, *, steps: int, batch: int, scale: float) -> FineTuneSpec:
+    """A grid of `rates` rates a factor sqrt(2) apart."""
+    grid = geometric(first_rate, 2**0.5, rates)
+    return FineTuneSpec(task=task, learning_rates=grid, steps=max(2, round(steps * scale)), batch=batch)
+
+
+def _shrunk(tokens: int, scale: float) -> int:
+    return max(1024, round(tokens * scale))
 
 
 def _noise(specs: Iterable[NoiseSpec]) -> list[ModificationSpec]:

@@ -246,7 +246,7 @@ def _skip(text: str, what: str, members: str, against: int) -> Expectation:
 
 def _sibling(text: str, what: str, budget: int, against: int, sign: int) -> Expectation:
     rule = _markov_contrast("sibling", "weight decay 0.1", "annealed", what, budget, against, sign)
-    return Expectation(text=text, study="markov", judge=rule)
+    return Expectation(text=text, study="sibling", judge=rule)
 
 
 REGISTERED: tuple[Expectation, ...] = (
@@ -307,5 +307,5 @@ REGISTERED: tuple[Expectation, ...] = (
     ),
     _sibling("sibling (--full): task loss keeps falling", "task loss", MARKOV_4473, MARKOV_559, -1),
 )
-"""The last two need `--full`; without it they are reported as not measured. For sibling at matched task loss no
-difference is expected; the report shows it, but the absence of an effect is not something a run can agree with."""
+"""The last two need `--full`. For sibling at matched task loss no difference is expected; the report shows it, but the
+absence of an effect is not something a run can agree with."""

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pliant.checkpoints.weights import stored_fingerprint
@@ -14,6 +14,7 @@ from pliant.modifications.finetune import FineTune
 from pliant.modifications.noise import Noise
 from pliant.records.identity import digest
 from pliant.studies.cost import Cost, machine_factor
+from pliant.studies.numerics import choose_numerics
 from pliant.studies.plan import CellPlan, GroupPlan, Plan, plan_study
 from pliant.studies.spec import SpecError, StudySpec, parse_study, to_yaml
 from pliant.studies.work import GroupJob, SegmentJob, missing, perform, recorded_weights
@@ -29,6 +30,7 @@ class Schedule:
     tasks: tuple[Task, ...]
     cells_missing: int
     cells: int
+    lanes: int = 1
 
     @property
     def seconds(self) -> float:
@@ -51,7 +53,7 @@ def prepare(spec: StudySpec, folder: Path) -> StudySpec:
 
 
 def settle(spec: StudySpec, folder: Path) -> StudySpec:
-    """`spec` with the numerics plan that `folder` was created with; nothing is written."""
+    """`spec` with the numerics plan that `folder` was created with, or a new one; nothing is written."""
     file = folder / STUDY_FILE
     if file.is_file():
         before = parse_study(file.read_text(encoding="utf-8"), str(file))
@@ -59,12 +61,17 @@ def settle(spec: StudySpec, folder: Path) -> StudySpec:
             raise SpecError(
                 f"{folder} belongs to the study {before.study!r}, not {spec.study!r}; give another --out folder"
             )
+        if "numerics" in spec.model_fields_set and spec.numerics != before.numerics:
+            raise SpecError(
+                f"{folder} was created with another numerics plan, which is part of what its records are; "
+                "take numerics out of the study, or give another --out folder"
+            )
         return spec.model_copy(update={"numerics": before.numerics})
     if folder.is_dir() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
         raise SpecError(f"{folder} is not empty and holds no {STUDY_FILE}; give a new folder, or a study's own")
     if folder.exists() and not folder.is_dir():
         raise SpecError(f"{folder} is a file; give a folder")
-    return spec
+    return spec.model_copy(update={"numerics": choose_numerics(spec)})
 
 
 def schedule(plans: Sequence[Plan]) -> Schedule:
@@ -140,6 +147,7 @@ def run_studies(
     studies: Sequence[tuple[StudySpec, Path]],
     *,
     engine: Engine | None = None,
+    workers: int | None = None,
     observe: Callable[[Schedule], Observer],
 ) -> tuple[list[Table], list[TaskFailure]]:
     """Run what is missing of each study in its folder; return the tables and the tasks that failed.
@@ -153,10 +161,10 @@ def run_studies(
             prepare(plan.spec, plan.folder)
             Store(plan.folder).sweep_leftovers()
             write_plan(plan.folder, plan.spec.study, plan.cells())
-    todo = schedule(plans)
-    failures: list[TaskFailure] = []
-    if todo.tasks:
-        failures = (engine or default_engine(plans[0].spec)).run(todo.tasks, perform, observe(todo))
+    chosen = engine or default_engine(plans[0].spec, workers)
+    todo = replace(schedule(plans), lanes=getattr(chosen, "workers", 1))
+    observer = observe(todo)
+    failures = chosen.run(todo.tasks, perform, observer) if todo.tasks else []
     tables = [read_table(plan.folder) for plan in plans]
     for table in tables:
         with naming_a_full_disk(table.folder):

@@ -286,7 +286,7 @@ def _first_line(error: ValidationError) -> str:
 
 
 def _suggestion(key: str) -> str:
-    near = difflib.get_close_matches(key, _known_keys(), n=1, cutoff=0.6)
+    near = difflib.get_close_matches(key, _known_keys() - {key}, n=1, cutoff=0.6)
     return f"; did you mean {near[0]}?" if near else ""
 
 

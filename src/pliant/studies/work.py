@@ -23,7 +23,7 @@ from pliant.studies.materials import Materials, MaterialSpec, open_materials
 from pliant.studies.measure import measure
 from pliant.studies.plan import CellPlan, GroupPlan
 from pliant.training.decoder import Forward, choose_forward
-from pliant.training.pretraining import Run, run_segment
+from pliant.training.pretraining import Run, run_segment, state_is_whole
 
 ATTEMPTS = 2
 
@@ -81,7 +81,8 @@ def _limit_threads(threads: int) -> None:
 
 
 def _train(job: SegmentJob, progress: Progress) -> None:
-    if job.planned.out.is_dir() and not job.planned.keep_optimizer:
+    planned = job.planned
+    if planned.out.is_dir() and (state_is_whole(planned.out) or not planned.keep_optimizer):
         return
     materials = open_materials(job.materials)
     spec = job.ladder.spec
@@ -90,20 +91,20 @@ def _train(job: SegmentJob, progress: Progress) -> None:
         vocabulary_size=job.ladder.vocabulary_size,
         recipe=spec.recipe,
         recipe_digest=digest(job.ladder.recipe),
-        seed=job.planned.seed,
+        seed=planned.seed,
         numerics=job.ladder.numerics,
         bytes_per_token=materials.bytes_per_token,
     )
     try:
         run_segment(
             run,
-            job.planned.segment,
-            materials.training.source(job.planned.seed),
+            planned.segment,
+            materials.training.source(planned.seed),
             materials.tokenizer,
-            begin_from=job.planned.begin_from,
-            out=job.planned.out,
+            begin_from=planned.begin_from,
+            out=planned.out,
             scratch=job.scratch,
-            keep_optimizer=job.planned.keep_optimizer,
+            keep_optimizer=planned.keep_optimizer,
             snapshot_seconds=job.snapshot_seconds,
             progress=progress,
         )

@@ -40,10 +40,10 @@ class Optimisation:
 
 
 class Diverged(ArithmeticError):
-    """The loss stopped being a finite number at `step`: a measurement, not a failure."""
+    """The loss or its gradient stopped being a finite number at `step`: a measurement, not a failure."""
 
     def __init__(self, step: int) -> None:
-        super().__init__(f"the loss is not finite at step {step}")
+        super().__init__(f"the loss or its gradient is not finite at step {step}")
         self.step = step
 
 
@@ -79,7 +79,7 @@ def train(
     """Take the updates `start` .. `stop - 1`, each on the next batch, in place.
 
     Raises:
-        Diverged: a loss is NaN or infinite; the weights are left as they were before that update.
+        Diverged: a loss or a gradient is NaN or infinite; the weights are left as they were before that update.
     """
     model.train()
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -91,7 +91,10 @@ def train(
             optimizer.zero_grad()
             raise Diverged(step)
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
+        if not math.isfinite(norm.item()):
+            optimizer.zero_grad()
+            raise Diverged(step)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step)
         optimizer.step()

@@ -5,6 +5,7 @@ annealed member is the trunk up to its branch point and then its own decay, bit 
 loop from step 0 would make (a test says so).
 """
 
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -133,6 +134,7 @@ def run_segment(
         if keep_optimizer:
             save_optimizer(model, optimizer, part)
         _about(run, segment, source, model, stored_fingerprint(part)).write(part)
+    shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _about(run: Run, segment: Segment, source: WindowSource, model: Any, weights: str) -> About:

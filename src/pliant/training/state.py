@@ -36,7 +36,7 @@ def load_state(model: Any, optimizer: torch.optim.AdamW, folder: Path) -> None:
             parameter.copy_(weights[name])
             prefix = name + "."
             optimizer.state[parameter] = {
-                key.removeprefix(prefix): value.to(parameter.device) if value.ndim else value
+                key.removeprefix(prefix): value.to(parameter.device)  # the step too: fused AdamW counts on the device
                 for key, value in moments.items()
                 if key.startswith(prefix) and "." not in key.removeprefix(prefix)
             }

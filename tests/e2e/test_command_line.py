@@ -1,0 +1,180 @@
+"""The installed command line in a subprocess, as a user runs it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+STUDY = """
+study: small
+corpus: markov:7
+held_out: {tokens: 1024, task_rows: 32}
+trajectories:
+  - name: ladder
+    ladder:
+      architecture: width-8-markov
+      recipe: {learning_rate: 0.01, batch_windows: 4, schedule: {warmup_steps: 2}}
+      budgets: [2K, 4K, 8K]
+      seeds: [1, 2]
+modifications:
+  - noise: {scaling: init, strengths: [0, 0.1], draws: 2}
+  - fine_tune: {task: skip, learning_rates: [0, 0.01, 0.02], steps: 2, batch: 4}
+"""
+
+
+def pliant(*arguments: str | Path, cwd: Path, expect: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "pliant", *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == expect, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with study.yaml and its finished study in runs/small."""
+    place = tmp_path_factory.mktemp("cli")
+    (place / "study.yaml").write_text(STUDY)
+    pliant("run", "study.yaml", cwd=place)
+    return place
+
+
+def test_run_leaves_records_table_and_report(finished: Path) -> None:
+    folder = finished / "runs" / "small"
+    assert len(list((folder / "records").glob("*/run.json"))) == 6 * (1 + 2 + 3)
+    assert (folder / "results.parquet").is_file()
+    assert "<html" in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_zero_strength_and_zero_rate_leave_every_loss_as_it_was(finished: Path) -> None:
+    import pyarrow.parquet as parquet
+
+    rows = parquet.read_table(finished / "runs/small/results.parquet").to_pylist()
+    losses = [r for r in rows if r["evaluation"] == "pretraining-loss"]
+    base = {(r["tokens"], r["pretraining_seed"]): r["value"] for r in losses if r["modification"] == "none"}
+    unchanged = [r for r in losses if r["modification"] != "none" and r["strength"] == 0]
+    assert len(unchanged) == 6 * (4 + 1)
+    assert all(r["value"] == base[r["tokens"], r["pretraining_seed"]] for r in unchanged)
+
+
+def test_running_again_is_a_no_op(finished: Path) -> None:
+    records = finished / "runs" / "small" / "records"
+    before = {file: file.stat().st_mtime_ns for file in records.glob("*/*.json")}
+    again = pliant("run", "study.yaml", cwd=finished)
+    assert "0 of 36 cells" in again.stderr
+    assert {file: file.stat().st_mtime_ns for file in records.glob("*/*.json")} == before
+
+
+def test_dry_run_lists_cells_and_changes_nothing(finished: Path, tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(STUDY)
+    listed = json.loads(pliant("run", "study.yaml", "--dry-run", "--json", cwd=tmp_path).stdout)
+    assert listed["cells_missing"] == len(listed["cells"]) == 36
+    assert not (tmp_path / "runs").exists()
+
+
+def test_ls_counts_what_is_measured(finished: Path) -> None:
+    rows = json.loads(pliant("ls", "runs/small", "--json", cwd=finished).stdout)
+    assert [(row["cells"], row["measured"], row["failed"]) for row in rows] == [(6, 6, 0)] * 6
+
+
+def test_ls_lists_the_checkpoints_of_any_folder(finished: Path) -> None:
+    rows = json.loads(pliant("ls", "runs/small/artifacts", "--json", cwd=finished).stdout)
+    tokens = [row["tokens"] for row in rows]
+    assert tokens == sorted(tokens)
+    assert {row["annealed"] for row in rows} == {True, False}  # members, and the trunk states they branch from
+
+
+def test_show_gives_the_verdict_and_a_cell(finished: Path) -> None:
+    verdict = json.loads(pliant("show", "runs/small", "--json", cwd=finished).stdout)
+    assert verdict["studies"][0]["study"] == "small"
+    cell = next((finished / "runs/small/records").iterdir()).name
+    shown = json.loads(pliant("show", "runs/small", cell[:12], "--json", cwd=finished).stdout)
+    assert shown["cell"] == cell
+    assert all(record["schema"] == 1 for record in shown["records"].values())
+
+
+def test_gc_frees_trunk_states_and_keeps_members(finished: Path) -> None:
+    folder = finished / "runs" / "small"
+    members = sorted(folder.glob("artifacts/*/seed-*/tokens-*/model.safetensors"))
+    told = pliant("gc", "runs/small", "--dry-run", cwd=finished).stdout
+    assert "would free" in told
+    assert list(folder.glob("artifacts/*/seed-*/trunk-tokens-*"))
+    pliant("gc", "runs/small", cwd=finished)
+    assert not list(folder.glob("artifacts/*/seed-*/trunk-tokens-*"))
+    assert sorted(folder.glob("artifacts/*/seed-*/tokens-*/model.safetensors")) == members
+    assert "0 of 36 cells" in pliant("run", "study.yaml", cwd=finished).stderr
+
+
+def test_report_of_a_copied_folder(finished: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(finished / "runs" / "small", tmp_path / "elsewhere", ignore=shutil.ignore_patterns("artifacts"))
+    pliant("report", "elsewhere", "--out", "page.html", cwd=tmp_path)
+    assert (tmp_path / "page.html").stat().st_size > 1_000_000
+
+
+def test_pretrain_makes_checkpoints_that_a_study_takes(tmp_path: Path) -> None:
+    options = ("--corpus", "markov:7", "--preset", "width-8-markov", "--batch-windows", "4", "--warmup-steps", "1")
+    pliant("pretrain", *options, "--budgets", "1K,2K", "--out", "ladder", "--workers", "0", cwd=tmp_path)
+    ladder = next(tmp_path.glob("ladder/artifacts/ladder-*/seed-1"))
+    members = "".join(f"      - {{path: {path.name}, tokens: 1K}}\n" for path in ladder.glob("tokens-*"))
+    (ladder / "study.yaml").write_text(
+        "study: outside\ncorpus: markov:7\nheld_out: {tokens: 512, context: 32}\n"
+        f"trajectories:\n  - name: mine\n    checkpoints:\n{members}"
+        "modifications:\n  - noise: {scaling: relative, strengths: [0.1], draws: 2}\n"
+    )
+    pliant("run", ladder / "study.yaml", "--workers", "0", "--out", "out", cwd=tmp_path)
+    assert len(list((tmp_path / "out" / "records").iterdir())) == 2 * 2
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("strengths: [0, 0.1]", "strength: [0.1]"), "did you mean strengths?"),
+        (("strengths: [0, 0.1]", "strengths: [-1]"), "must be a finite number >= 0"),
+        (("learning_rates: [0, 0.01, 0.02]", "learning_rates: [.nan]"), "must be a finite number >= 0"),
+        (("corpus: markov:7", "corpus: nowhere.txt"), "nowhere.txt"),
+        (("task: skip", "task: nonsense"), "sibling"),
+        (("budgets: [2K, 4K, 8K]", "budgets: [8K, 4K]"), "grow"),
+        (("study: small", "study: [small"), "not YAML"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, change: tuple[str, str], said: str) -> None:
+    (tmp_path / "study.yaml").write_text(STUDY.replace(*change))
+    told = pliant("run", "study.yaml", "--workers", "0", cwd=tmp_path, expect=2).stderr
+    assert said in told
+    assert len(told.strip().splitlines()) == 1, told
+
+
+def test_an_output_folder_of_another_study_is_refused(finished: Path) -> None:
+    (finished / "other.yaml").write_text(STUDY.replace("study: small", "study: other"))
+    told = pliant("run", "other.yaml", "--out", "runs/small", cwd=finished, expect=2).stderr
+    assert "belongs to the study 'small'" in told
+
+
+def test_ctrl_c_leaves_a_study_that_continues(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(STUDY)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pliant", "run", "study.yaml", "--log", "jsonl"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if json.loads(line)["event"] == "finished":
+            break
+    os.killpg(process.pid, signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command continues" in told
+    time.sleep(0.5)
+    pliant("run", "study.yaml", cwd=tmp_path)
+    assert len(list((tmp_path / "runs/small/records").glob("*/run.json"))) == 36
