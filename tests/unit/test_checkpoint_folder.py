@@ -149,6 +149,7 @@ def test_pickled_weights_are_refused_unless_allowed(saved):
     pickle_weights(saved)
     refused(saved, "holds pickled weights, which can run code when opened; convert them to safetensors, or set allow_p")
     (saved / "pliant.json").unlink()
+    save_file({"moment": torch.zeros(2)}, saved / "optimizer.safetensors")  # not weights, whatever its extension
     opened = open_checkpoint(saved, allow_pickle=True)
     assert tiny.same_bits(tiny.weights_of(opened.model), expected)
     assert opened.weights == stored_fingerprint(saved)

@@ -176,7 +176,7 @@ def test_how_a_cell_went_is_kept_beside_its_records(tmp_path: Path):
 
 
 def test_a_full_disk_is_one_line_naming_the_file_and_other_errors_pass(tmp_path: Path):
-    with pytest.raises(UserError, match="no room left on the disk while writing .*records") as caught:  # noqa: SIM117
+    with pytest.raises(UserError, match=r"no room left on the disk while writing .*records") as caught:  # noqa: SIM117
         with naming_a_full_disk(tmp_path / "records"):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert "\n" not in str(caught.value)

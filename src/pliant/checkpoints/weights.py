@@ -91,7 +91,7 @@ def stored_fingerprint(folder: Path) -> str:
     It does not depend on sharding or on the order in the file. Pickled weights are hashed as files.
     """
     content = hashlib.sha256()
-    if not any(folder.glob("*.safetensors")):
+    if not _weight_files(folder)[0].is_file():
         for file in sorted(folder.glob("pytorch_model*.bin")):
             content.update(file.read_bytes())
         return "sha256:" + content.hexdigest()
@@ -110,7 +110,7 @@ def stored_fingerprint(folder: Path) -> str:
 
 def stored_parameters(folder: Path) -> int:
     """How many numbers the stored tensors hold; 0 where the weights are pickled and so not looked into."""
-    if not any(folder.glob("*.safetensors")):
+    if not _weight_files(folder)[0].is_file():
         return 0
     return sum(prod(tensor.shape) for tensor in stored_tensors(folder).values())
 

@@ -80,7 +80,7 @@ def _embedding_names(model: Any, tensors: dict[str, Tensor]) -> set[str]:
 
 
 def noisy_variants(noise: Noise, model: Any, about: About, base: dict[str, Tensor], seed: int) -> Iterator[Variant]:
-    """Put each noisy copy into `model` in turn; after the last one the weights are `base` again, bit for bit.
+    """Put each noisy copy of `base` into `model` in turn; `restore` puts the base back, bit for bit.
 
     The stream is keyed by (seed, draw, tensor name, shape) and drawn on CPU in fp32: it is common to all
     checkpoints of one shape, and a tied tensor is drawn once. Strength 0 leaves the weights untouched.

@@ -83,7 +83,7 @@ def markov_study(*, full: bool = False, first_seed: int = 1, scale: float = 1.0)
 
 
 def sibling_study(*, first_seed: int = 1, scale: float = 1.0) -> StudySpec:
-    """The same language with weight decay 0.1, fine-tuned on `sibling`: a task that conflicts with less. `--full` only."""
+    """The same language with weight decay 0.1, fine-tuned on `sibling`, which conflicts with less. `--full` only."""
     ladder = _ladder(
         "weight decay 0.1", "width-8-markov", 0.1, MARKOV_STEPS_FULL, _seeds(first_seed, 6), ("annealed",), scale
     )
