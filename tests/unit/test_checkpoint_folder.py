@@ -246,7 +246,7 @@ def test_weights_other_than_those_told(saved):
         tensors["lm_head.weight"] += 0.5
 
     rewrite(saved, nudge)
-    refused(saved, "the weights are not those that pliant.json was written for.*restore the folder, or delete pliant.json")
+    refused(saved, "not those that pliant.json was written for.*; restore the folder, or delete pliant.json")
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", "\xff\xfe"])

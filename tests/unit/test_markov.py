@@ -1,5 +1,6 @@
 """The Markov language: its samples follow its table, its floor is the entropy of its samples, its relatives relate."""
 
+import itertools
 import math
 
 import numpy as np
@@ -44,7 +45,8 @@ def surprises(language, windows):
     found = [-np.log(pairs[windows[:, 0], windows[:, 1]] / single[windows[:, 0]])]
     found.append(-np.log(triples[tuple(windows[:, :3].T)] / pairs[windows[:, 0], windows[:, 1]]))
     for t in range(3, windows.shape[1]):
-        found.append(-np.log(language.next_token[language.classes[windows[:, t - back]], windows[:, t - 1], windows[:, t]]))
+        state = language.classes[windows[:, t - back]], windows[:, t - 1]
+        found.append(-np.log(language.next_token[(*state, windows[:, t])]))
     return np.array(found).T
 
 
@@ -60,12 +62,13 @@ def test_the_table_is_made_of_its_three_parts(languages, relative):
     pairs = table - common  # four successors, weights ~ 1 / j^1.5
     weights = 1 / np.arange(1, 5) ** 1.5
     expected = 0.55 * weights / weights.sum()
-    np.testing.assert_allclose(np.sort(pairs, axis=-1)[..., :-5:-1], np.broadcast_to(expected, (CLASSES, VOCABULARY, 4)))
+    found = np.sort(pairs, axis=-1)[..., :-5:-1]
+    np.testing.assert_allclose(found, np.broadcast_to(expected, found.shape))
     assert ((pairs > 1e-12).sum(axis=-1) == 4).all()
-    frequency = common.min(axis=0)  # .10 u, with u ~ 1 / (rank + 2)
     zipf = 1 / (np.arange(VOCABULARY) + 2)
-    np.testing.assert_allclose(np.sort(frequency)[::-1], 0.1 * zipf / zipf.sum(), rtol=1e-9)
-    one_back = np.sort(common - frequency, axis=-1)[:, ::-1]
+    frequency = np.empty(VOCABULARY)  # .10 u, with u ~ 1 / (rank + 2)
+    frequency[np.argsort(-common.min(axis=0))] = 0.1 * zipf / zipf.sum()
+    one_back = np.sort(common - frequency, axis=-1)[:, ::-1]  # sixteen successors, weights ~ 1 / j
     harmonic = 1 / np.arange(1, 17)
     np.testing.assert_allclose(one_back[:, :16], np.tile(0.35 * harmonic / harmonic.sum(), (VOCABULARY, 1)), rtol=1e-9)
     np.testing.assert_allclose(one_back[:, 16:], 0, atol=1e-15)
@@ -134,7 +137,7 @@ def test_the_entropy_rate_is_that_of_a_plain_chain(languages, relative):
 @pytest.mark.parametrize("relative", RELATIVES)
 def test_more_context_never_raises_the_floor(languages, relative):
     floors = [languages[relative].floor(context) for context in (1, 2, 3, 4, 8, 32, 128)]
-    assert all(after < before for before, after in zip(floors, floors[1:], strict=False))
+    assert all(after < before for before, after in itertools.pairwise(floors))
     assert 1.5 < floors[-1] < floors[0] < math.log(VOCABULARY)
 
 

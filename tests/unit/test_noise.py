@@ -97,7 +97,9 @@ def test_each_tensor_moves_by_gamma_times_its_initial_std(family):
             assert std == 0
             assert not values.any(), name
         else:
-            assert float(values.square().mean().sqrt()) == pytest.approx(std, rel=4.5 / math.sqrt(2 * len(values))), name
+            assert float(values.square().mean().sqrt()) == pytest.approx(std, rel=4.5 / math.sqrt(2 * len(values))), (
+                name
+            )
             assert abs(float(values.mean())) < 4.5 * std / math.sqrt(len(values)), name
 
 
@@ -217,7 +219,9 @@ def test_seed_draw_and_name_all_matter():
     model, about = prepared()
     by_seed = {seed: noisy_weights(init_noise(antithetic=False), model, about, seed) for seed in (0, 1)}
     layer = "model.layers.0.self_attn."
-    drawn = [shifts[draw, 1][layer + f"{p}_proj.weight"] for shifts in by_seed.values() for draw in (0, 1) for p in "qk"]
+    drawn = [
+        shifts[draw, 1][layer + f"{p}_proj.weight"] for shifts in by_seed.values() for draw in (0, 1) for p in "qk"
+    ]
     flat = torch.stack([values.flatten() for values in drawn])
     correlation = torch.corrcoef(flat) - torch.eye(len(flat))
     assert float(correlation.abs().max()) < 4.5 / math.sqrt(flat.shape[1])
@@ -234,7 +238,7 @@ def test_a_larger_block_begins_with_the_draws_of_a_smaller_one():
 
 def test_init_scaling_needs_a_known_initialisation():
     model, about = prepared()
-    with pytest.raises(CheckpointError, match="no init_stds in pliant.json; use scaling: relative"):
+    with pytest.raises(CheckpointError, match=r"no init_stds in pliant.json; use scaling: relative"):
         noise_stds(init_noise(), model, About())
     partial = {name: std for name, std in about.init_stds.items() if name != "lm_head.weight"}
     with pytest.raises(CheckpointError, match=r"does not name lm_head.weight; use scaling: relative"):

@@ -171,7 +171,9 @@ def test_facts_of_a_member(tmp_path):
     assert facts.init_stds.keys() == weights.keys()
 
 
-@pytest.mark.parametrize(("kind", "total", "annealed"), [("wsd", None, False), ("cosine", 5, True), ("constant", 5, False)])
+@pytest.mark.parametrize(
+    ("kind", "total", "annealed"), [("wsd", None, False), ("cosine", 5, True), ("constant", 5, False)]
+)
 def test_annealed_says_whether_the_rate_came_down(tmp_path, kind, total, annealed):
     member = segment(tmp_path, "member", run=a_run(kind=kind), stop=5, total=total)
     assert open_checkpoint(member).about.annealed is annealed

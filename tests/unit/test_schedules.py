@@ -1,5 +1,6 @@
 """The learning rate at hand-computed steps, and what every schedule promises at all of them."""
 
+import itertools
 import math
 
 import pytest
@@ -12,7 +13,7 @@ PEAK = 0.01
 
 
 def rates(schedule, total, until=None):
-    return [schedule.learning_rate(PEAK, step, total) for step in range(until or total)]
+    return [schedule.learning_rate(PEAK, step, total) for step in range(total if until is None else until)]
 
 
 def test_warmup_rises_in_equal_steps_to_the_peak():
@@ -67,9 +68,9 @@ def test_rates_lie_between_zero_and_the_peak_and_never_rise_after_warmup(kind, w
     assert all(0 <= rate <= PEAK * (1 + 1e-12) for rate in found)
     assert found[-1] > 0
     after = found[warmup:]
-    assert all(later <= sooner * (1 + 1e-12) for sooner, later in zip(after, after[1:], strict=False))
+    assert all(later <= sooner * (1 + 1e-12) for sooner, later in itertools.pairwise(after))
     shared = schedule.shared_until(total)
-    assert found[:shared] == rates(schedule, None, until=shared) if shared else True
+    assert found[:shared] == rates(schedule, None, until=shared)
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,11 @@ def skip():
 
 def test_markov_tasks_are_fresh_windows_all_scored(skip):
     assert skip.name == "skip"
-    assert {split: len(rows) for split, rows in skip.splits.items()} == {"train": 16384, "validation": 512, "test": 1024}
+    assert {split: len(rows) for split, rows in skip.splits.items()} == {
+        "train": 16384,
+        "validation": 512,
+        "test": 1024,
+    }
     rows = set()
     for split in skip.splits.values():
         assert split.inputs.shape[1] == 16

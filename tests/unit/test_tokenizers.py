@@ -100,14 +100,16 @@ def test_many_texts_come_back_in_order():
 
 
 def test_nothing_opens_by_that_name(tmp_path):
-    with pytest.raises(TokenizerError, match="no tokenizer opens at .*; give 'bytes', a folder with tokenizer.json") as it:
+    with pytest.raises(
+        TokenizerError, match=r"no tokenizer opens at .*; give 'bytes', a folder with tokenizer.json"
+    ) as it:
         open_tokenizer(str(tmp_path / "nowhere"))
     assert "\n" not in str(it.value)
     with pytest.raises(TokenizerError, match="no tokenizer opens at"):
         open_tokenizer(str(tmp_path))
 
 
-@pytest.mark.parametrize("content", ["", "{", "{}", '{"model": 3}'])
+@pytest.mark.parametrize("content", ["", "{", "{}", '{"model": 3}', '{"added_tokens": [], "model": 3}'])
 def test_a_damaged_tokenizer_file(tmp_path, content):
     open_tokenizer("bytes").save(tmp_path)
     (tmp_path / "tokenizer.json").write_text(content)

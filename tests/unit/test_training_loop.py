@@ -114,7 +114,7 @@ def test_losses_are_reported_step_by_step_and_fall():
 @pytest.mark.parametrize("family", ["llama", "olmo2"])
 def test_divergence_is_raised_and_weights_stay_finite(family, rate):
     model = tiny.model(family=family)
-    with pytest.raises(Diverged, match="the loss or its gradient is not finite at step [1-9]") as raised:
+    with pytest.raises(Diverged, match=r"the loss or its gradient is not finite at step [1-9]") as raised:
         run(model, Optimisation(weight_decay=0.0), rate=rate)
     assert 1 <= raised.value.step < 10
     assert all(torch.isfinite(tensor).all() for tensor in tiny.weights_of(model).values())

@@ -82,14 +82,14 @@ def test_one_checkpoint_is_a_trajectory_of_one(tmp_path):
 
 
 def test_no_folder_or_no_checkpoints(tmp_path):
-    with pytest.raises(CheckpointError, match="no folder at .*nowhere; give a folder of Hugging Face checkpoints"):
+    with pytest.raises(CheckpointError, match=r"no folder at .*nowhere; give a folder of Hugging Face checkpoints"):
         trajectory(tmp_path / "nowhere")
-    with pytest.raises(CheckpointError, match="no folder with config.json at or below"):
+    with pytest.raises(CheckpointError, match=r"no folder with config.json at or below"):
         trajectory(tmp_path)
 
 
 def test_a_member_without_weights_is_refused_when_listed(tmp_path):
     checkpoint(tmp_path / "one", tokens=1)
     (tmp_path / "one" / "model.safetensors").unlink()
-    with pytest.raises(CheckpointError, match="one has no model.safetensors"):
+    with pytest.raises(CheckpointError, match=r"one has no model.safetensors"):
         trajectory(tmp_path)

@@ -58,9 +58,10 @@ def open_tokenizer(name: str) -> Tokenizer:
 
     try:
         backend = AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # tokenizers raises bare Exception on a damaged file, transformers almost anything
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise TokenizerError(
-            f"no tokenizer opens at {name!r} ({str(error).splitlines()[0]}); "
+            f"no tokenizer opens at {name!r} ({first}); "
             "give 'bytes', a folder with tokenizer.json, or a Hugging Face name"
         ) from error
     if not backend.is_fast:
@@ -77,7 +78,7 @@ def _wrap(name: str, backend: Any) -> Tokenizer:
     return Tokenizer(
         name=name,
         fingerprint="sha256:" + hashlib.sha256(serialised.encode()).hexdigest(),
-        vocabulary_size=len(backend),
+        vocabulary_size=1 + max(backend.get_vocab().values(), default=-1),  # ids may have gaps
         separator=separator,
         backend=backend,
     )

@@ -22,7 +22,7 @@ class Numerics:
     device: Literal["cpu", "cuda", "mps"] = "cpu"
     attention: Literal["sdpa", "eager"] = "sdpa"
     forward: Literal["lean", "transformers"] = "lean"
-    evaluation_batch_tokens: int = 8192
+    evaluation_batch_tokens: int = 2048
 
     def __post_init__(self) -> None:
         for name in ("threads", "evaluation_batch_tokens"):

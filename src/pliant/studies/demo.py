@@ -59,13 +59,13 @@ def english_study(*, full: bool = False, control: bool = False, first_seed: int 
         NoiseSpec(scaling="relative", strengths=(0.05, 0.1, 0.2)),
     ]
     tunings = [
-        _tuned("python", 5.66e-3, 11, steps=100, batch=4, scale=scale),
-        _tuned("arithmetic", 5.66e-3, 11, steps=100, batch=8, scale=scale),
+        _tuned("python", 5.66e-3, 10, steps=100, batch=4, scale=scale),
+        _tuned("arithmetic", 5.66e-3, 10, steps=100, batch=8, scale=scale),
     ]
     return StudySpec(
         study="english",
         corpus="english",
-        held_out=HeldOutSpec(tokens=_shrunk(12_288, scale), task_rows=192),
+        held_out=HeldOutSpec(tokens=_shrunk(8192, scale), task_rows=192),
         trajectories=tuple(trajectories),
         modifications=(*_noise(noises), *_tuning(tunings)),
     )
@@ -79,7 +79,7 @@ def markov_study(*, full: bool = False, first_seed: int = 1, scale: float = 1.0)
     steps = MARKOV_STEPS_FULL if full else MARKOV_STEPS
     seeds = _seeds(first_seed, 6 if full else 3)
     ladder = _ladder("weight decay 0", "width-8-markov", 0.0, steps, seeds, ("annealed", "trunk"), scale)
-    return _markov("markov", ladder, _tuned("skip", 2e-3, 13, steps=30, batch=8, scale=scale), scale)
+    return _markov("markov", ladder, _tuned("skip", 1e-3, 13, steps=30, batch=8, scale=scale), scale)
 
 
 def sibling_study(*, first_seed: int = 1, scale: float = 1.0) -> StudySpec:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from pliant.execution.table import Table
 from pliant.records.expectation import Agreement, ExpectationResult
+from pliant.records.units import format_tokens
 from pliant.statistics import (
     Curve,
     Estimate,
@@ -78,8 +79,8 @@ def _noise_series(found: tuple[Reading, ...]) -> list[tuple[SeriesKey, Series, C
 
 def _sensitivity_rises(found: tuple[Reading, ...]) -> Judged:
     """Spearman of the mean sensitivity with budget: at least 0.8 at every strength agrees, 0 or below disagrees."""
-    rhos = {_name(key): _rank(curve) for key, _, curve in _noise_series(found)}
-    evidence = "; ".join(f"{name}: {rho:.2f}" for name, rho in rhos.items())
+    rhos = {(key.label, key.strength): _rank(curve) for key, _, curve in _noise_series(found)}
+    evidence = _by_label(rhos)
     low = min(rhos.values())
     return _three_way(low >= 0.8, low <= 0), f"lowest rank correlation {low:.2f} of {len(rhos)}", evidence
 
@@ -103,7 +104,7 @@ def _earlier_for_larger(found: tuple[Reading, ...]) -> Judged:
         budgets = [locate_minimum(series.curve()).budget for _, series, _ in rows]
         falls = all(later <= earlier for earlier, later in itertools.pairwise(budgets))
         verdicts.append((falls and budgets[-1] < budgets[0], budgets[-1] > budgets[0]))
-        evidence.append(f"{rows[0][0].label}: {' -> '.join(f'{budget:,.0f}' for budget in budgets)}")
+        evidence.append(f"{rows[0][0].label}: {' -> '.join(format_tokens(budget) for budget in budgets)}")
     agrees = _three_way(all(good for good, _ in verdicts), any(bad for _, bad in verdicts))
     return agrees, f"{sum(good for good, _ in verdicts)} of {len(verdicts)} scalings", "; ".join(evidence)
 
@@ -111,7 +112,7 @@ def _earlier_for_larger(found: tuple[Reading, ...]) -> Judged:
 def _forgetting_grows(found: tuple[Reading, ...]) -> Judged:
     """Spearman of (pre-training loss after - before) with budget, at the upper half of each task's rates."""
     everything = gather(found)
-    rhos: dict[str, float] = {}
+    rhos: dict[tuple[str, float], float] = {}
     by_task: dict[str, list[tuple[SeriesKey, Curve]]] = {}
     for key, series in everything.items():
         base = base_of(key, everything)
@@ -122,9 +123,9 @@ def _forgetting_grows(found: tuple[Reading, ...]) -> Judged:
         raise ValueError("no fine-tuning was measured")
     for rows in by_task.values():
         rows.sort(key=lambda row: row[0].strength)
-        rhos.update({_name(key): _rank(curve) for key, curve in rows[len(rows) // 2 :]})
+        rhos.update({(key.label, key.strength): _rank(curve) for key, curve in rows[len(rows) // 2 :]})
     grown = sum(rho >= 0.8 for rho in rhos.values())
-    evidence = "; ".join(f"{name}: {rho:.2f}" for name, rho in rhos.items())
+    evidence = _by_label(rhos)
     agrees = _three_way(grown == len(rhos), all(rho <= 0 for rho in rhos.values()))
     return agrees, f"rank correlation at least 0.8 at {grown} of {len(rhos)} rates", evidence
 
@@ -215,6 +216,17 @@ def _per_seed(curve: Curve) -> list[float]:
 
 def _three_way(agrees: bool, disagrees: bool) -> Agreement:
     return "agrees" if agrees else "disagrees" if disagrees else "cannot tell"
+
+
+def _by_label(rhos: dict[tuple[str, float], float]) -> str:
+    """ "noise, init scaling, at 0.02, 0.05: 1.00, 0.94; ...", strengths rising."""
+    labels = dict.fromkeys(label for label, _ in rhos)
+    parts = []
+    for label in labels:
+        mine = sorted((strength, rho) for (other, strength), rho in rhos.items() if other == label)
+        strengths = ", ".join(f"{strength:g}" for strength, _ in mine)
+        parts.append(f"{label}, at {strengths}: {', '.join(f'{rho:.2f}' for _, rho in mine)}")
+    return "; ".join(parts)
 
 
 def _name(key: SeriesKey) -> str:
