@@ -1,5 +1,6 @@
 """The facade for Python users: `pliant.study("study.yaml").run().report("out.html")`."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from pliant.statistics import Estimate, over_draws
 from pliant.studies.expectations import judge_expectations
 from pliant.studies.materials import MaterialSpec, open_materials
 from pliant.studies.runner import STUDY_FILE, run_studies
-from pliant.studies.spec import StudySpec, read_study
+from pliant.studies.spec import StudySpec, read_recipe, read_study
 from pliant.training.decoder import choose_forward
 
 __all__ = ["Results", "Study", "sensitivity", "study", "trajectory"]
@@ -66,13 +67,19 @@ class Study:
         return Results(tables=(read_table(self.folder),))
 
 
-def study(path: str | Path, *, out: str | Path | None = None) -> Study:
-    """The study of a YAML file, in `out` or `runs/<study>`; or the study of a study folder.
+def study(source: str | Path | StudySpec, *, out: str | Path | None = None) -> Study:
+    """A study in `out` or `runs/<study>`: from a YAML file, a study folder, a `StudySpec`, or a recipe function.
+
+    A recipe function takes no arguments, returns a `StudySpec` and is named `module:function`.
 
     Raises:
-        ValueError: the file cannot be read or does not say what pliant understands.
+        ValueError: the source cannot be read or does not say what pliant understands.
     """
-    place = Path(path)
+    if isinstance(source, str) and re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", source):
+        source = read_recipe(source)
+    if isinstance(source, StudySpec):
+        return Study(spec=source, folder=Path(out) if out is not None else Path("runs") / source.study)
+    place = Path(source)
     if place.is_dir():
         if not (place / STUDY_FILE).is_file():
             raise UserError(f"{place} holds no {STUDY_FILE}; give a study file or a folder that `pliant run` made")

@@ -1,6 +1,7 @@
 """Run a study: pre-train what it asks for, measure what has no record yet, write the report.
 
-STUDY is a YAML file, or the folder of a study that was begun. Running a finished study changes nothing.
+STUDY is a YAML file, the folder of a study that was begun, or a recipe function (pliant.studies.demo:english_study).
+Running a finished study changes nothing.
 
 Example: [bold]pliant run study.yaml --out runs/mine[/bold], and first: [bold]pliant run study.yaml --dry-run[/bold]
 """
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def command(
-    study: Path = typer.Argument(..., help="A study file (YAML) or a study folder.", metavar="STUDY"),
+    study: str = typer.Argument(..., help="A YAML file, a study folder, or module:function.", metavar="STUDY"),
     out: Path | None = typer.Option(None, help="The study's folder; by default runs/<name of the study>."),
     dry_run: bool = typer.Option(False, "--dry-run", help="List the cells and the estimated time; run nothing."),
     workers: int | None = typer.Option(None, help="Worker processes; by default one a core, 0 for none."),
@@ -60,6 +61,7 @@ def _dry_run(study: "Study", as_json: bool) -> None:
     from pliant.cli.outcome import console
     from pliant.studies.plan import plan_study
     from pliant.studies.runner import schedule, settle
+    from pliant.studies.work import GroupJob
 
     todo = schedule([plan_study(settle(study.spec, study.folder), study.folder)])
     if as_json:
@@ -71,9 +73,10 @@ def _dry_run(study: "Study", as_json: bool) -> None:
         ]
         typer.echo(json.dumps({"tasks": tasks, "cells": cells, "cells_missing": todo.cells_missing}))
         return
-    grid = Grid("task", "core seconds", title=f"{study.spec.study} in {study.folder}")
+    grid = Grid("task", "cells", "core seconds", title=f"{study.spec.study} in {study.folder}")
     for task in todo.tasks:
-        grid.add_row(task.label, f"{task.cost_seconds:,.1f}")
+        cells = len(task.payload.group.cells) if isinstance(task.payload, GroupJob) else 0
+        grid.add_row(task.label, f"{cells or ''}", f"{task.cost_seconds:,.1f}")
     screen = console()
     screen.print(grid)
     lanes = max(1, os.cpu_count() or 1)

@@ -90,6 +90,7 @@
     layout.xaxis.title.text = figure.x_log ? "pre-training tokens" : "checkpoint";
     layout.yaxis.type = figure.y_log ? "log" : "linear";
     if (figure.y_log) Object.assign(layout.yaxis, logAxis(figure, k));
+    else layout.yaxis.range = linearRange(figure, k);
     layout.yaxis.title.text = axisTitle(figure);
     if (figure.legend_title) {
       Object.assign(layout.legend, { orientation: "v", x: 1.01, y: 1, yanchor: "top", traceorder: "reversed" });
@@ -98,6 +99,15 @@
     }
     layout.showlegend = traces.filter((t) => t.showlegend).length > 1;
     return { traces, layout };
+  }
+
+  // The range of the values, widened for intervals by half of itself at most: two runs have intervals so wide that
+  // they would press every curve flat. Bars run out of the frame then; the panel has their ends.
+  function linearRange(figure, k) {
+    const points = figure.traces.flatMap((t) => t.points), ys = points.map((p) => p.y * k);
+    const low = Math.min(...ys), high = Math.max(...ys), room = 0.5 * (high - low), pad = 0.06 * (high - low) || 0.05 * Math.abs(high) || 1;
+    const ends = points.filter((p) => p.low !== null).flatMap((p) => [p.low * k, p.high * k]);
+    return [Math.max(low - room, Math.min(low, ...ends)) - pad, Math.min(high + room, Math.max(high, ...ends)) + pad];
   }
 
   function logAxis(figure, k) {

@@ -1,6 +1,7 @@
 """A study as the user writes it: YAML in, frozen settings out, unknown keys refused with the nearest known one."""
 
 import difflib
+import importlib
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -242,6 +243,22 @@ def read_study(path: Path) -> StudySpec:
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{path} cannot be read: {error}") from error
     return _anchored(parse_study(text, str(path)), path.resolve().parent)
+
+
+def read_recipe(name: str) -> StudySpec:
+    """The study that the function `module:function` returns.
+
+    Raises:
+        SpecError: there is no such function, or it returns something else.
+    """
+    module, function = name.split(":")
+    try:
+        made = getattr(importlib.import_module(module), function)()
+    except (ImportError, AttributeError) as error:
+        raise SpecError(f"no recipe {name} ({error}); name a function as module:function") from error
+    if not isinstance(made, StudySpec):
+        raise SpecError(f"{name} returned {type(made).__name__}, expected a StudySpec")
+    return made
 
 
 def _anchored(spec: StudySpec, folder: Path) -> StudySpec:
