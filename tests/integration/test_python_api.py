@@ -60,3 +60,10 @@ def test_sensitivity_of_nothing(tmp_path: Path) -> None:
         pliant.sensitivity(tmp_path / "nowhere", strength=0.1)
     with pytest.raises(CheckpointError, match="no folder"):
         pliant.trajectory(tmp_path / "nowhere")
+
+
+def test_study_from_a_recipe_function(tmp_path: Path) -> None:
+    made = pliant.study("pliant.studies.demo:english_study", out=tmp_path / "x")
+    assert made.spec.study == "english"
+    with pytest.raises(ValueError, match="module:function"):
+        pliant.study("pliant.studies.demo:nothing")

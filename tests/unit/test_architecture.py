@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.stats import truncnorm
 
 import tiny
 from pliant.checkpoints.architecture import PRESETS, Architecture, build_model, empty_model, init_stds
@@ -74,6 +75,11 @@ def test_fan_in_stds_by_hand():
     assert stds[layer + "self_attn.o_proj.weight"] == pytest.approx(0.25 / 2)
     assert stds[layer + "mlp.down_proj.weight"] == pytest.approx(0.2 / 2)
     assert stds["model.norm.weight"] == 0
+
+
+def test_truncation_is_counted_in_the_std_told():
+    stds = init_stds(tiny.architecture(initialisation="normal-0.02"), {"w": torch.zeros(2, 2)})
+    assert stds["w"] == pytest.approx(0.02 * truncnorm(-3, 3).std(), rel=1e-9)
 
 
 def test_truncated_initialisation_stays_within_three_standard_deviations():

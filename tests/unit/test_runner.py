@@ -92,7 +92,7 @@ def test_the_folder_of_another_study_is_refused_and_kept(folder: Path):
 
 def test_a_folder_that_is_no_study_is_refused_and_kept(tmp_path: Path):
     (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(SpecError, match="is not empty and holds no study.yaml"):
+    with pytest.raises(SpecError, match=r"is not empty and holds no study.yaml"):
         run(tiny(), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
@@ -155,20 +155,19 @@ def test_a_cell_that_cannot_be_measured_is_listed_and_the_rest_goes_on(tmp_path:
 
 
 def test_a_cell_that_crashes_is_tried_twice_then_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from pliant.studies import work
-
     calls = []
 
     def crash(*_: object) -> None:
         calls.append(1)
         raise RuntimeError("no such luck")
 
-    monkeypatch.setattr(work, "finetuned_variant", crash)
+    monkeypatch.setattr("pliant.modifications.noise.keyed_normal", crash)
     table, failures, _ = run(tiny(), tmp_path / "study")
     assert failures == []
-    assert len(calls) == 2 * 4
+    assert len(calls) == 2 * 2
     assert {(failed.attempts, failed.error) for failed in table.failed} == {(2, "RuntimeError: no such luck")}
-    assert len(table.failed) == 4
+    assert {failed.labels["modification"] for failed in table.failed} == {"noise"}
+    assert table.missing == len(table.failed) == 2
     monkeypatch.undo()
     table, _, started = run(tiny(), tmp_path / "study")
     assert (table.missing, table.failed, len(started)) == (0, (), 2)

@@ -59,9 +59,9 @@ def _dry_run(study: "Study", as_json: bool) -> None:
     from rich.table import Table as Grid
 
     from pliant.cli.outcome import console
+    from pliant.studies.group import GroupJob
     from pliant.studies.plan import plan_study
     from pliant.studies.runner import schedule, settle
-    from pliant.studies.work import GroupJob
 
     todo = schedule([plan_study(settle(study.spec, study.folder), study.folder)])
     if as_json:
@@ -75,8 +75,8 @@ def _dry_run(study: "Study", as_json: bool) -> None:
         return
     grid = Grid("task", "cells", "core seconds", title=f"{study.spec.study} in {study.folder}")
     for task in todo.tasks:
-        cells = len(task.payload.group.cells) if isinstance(task.payload, GroupJob) else 0
-        grid.add_row(task.label, f"{cells or ''}", f"{task.cost_seconds:,.1f}")
+        asked = len(task.payload.group.cells) if isinstance(task.payload, GroupJob) else ""
+        grid.add_row(task.label, f"{asked}", f"{task.cost_seconds:,.1f}")
     screen = console()
     screen.print(grid)
     lanes = max(1, os.cpu_count() or 1)

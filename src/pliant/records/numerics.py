@@ -10,11 +10,14 @@ class Numerics:
 
     The same plan, library versions and kind of processor give the same bytes; elsewhere results agree within
     tolerance. `forward` lean uses pliant's own forward pass where there is one for the class;
+    `sweep` stacked trains the rates of a sweep side by side where that pays;
     `evaluation_batch_tokens` is the tokens of one forward pass when evaluating.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
-    IDENTITY: ClassVar = frozenset({"threads", "dtype", "device", "attention", "forward", "evaluation_batch_tokens"})
+    IDENTITY: ClassVar = frozenset(
+        {"threads", "dtype", "device", "attention", "forward", "sweep", "evaluation_batch_tokens"}
+    )
     RUNTIME: ClassVar[frozenset[str]] = frozenset()
 
     threads: int = 1
@@ -22,6 +25,7 @@ class Numerics:
     device: Literal["cpu", "cuda", "mps"] = "cpu"
     attention: Literal["sdpa", "eager"] = "sdpa"
     forward: Literal["lean", "transformers"] = "lean"
+    sweep: Literal["stacked", "single"] = "stacked"
     evaluation_batch_tokens: int = 2048
 
     def __post_init__(self) -> None:

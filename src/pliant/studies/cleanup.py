@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pliant.execution.store import Store, remove_folder
+from pliant.studies.group import missing
 from pliant.studies.plan import Plan
-from pliant.studies.work import missing
 from pliant.training.state import OPTIMIZER_FILE
 
 

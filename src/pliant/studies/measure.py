@@ -11,12 +11,11 @@ from pliant.evaluation.losses import accuracy_measurement, loss_measurement
 from pliant.modifications.variant import Variant
 from pliant.records.record import Measurement
 from pliant.studies.materials import Materials
-from pliant.studies.plan import EvaluationPlan
 from pliant.training.decoder import Forward
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Scene:
+class Scene:
     """What an evaluation may look at: the model that holds theta', the base, the data."""
 
     variant: Variant
@@ -28,29 +27,12 @@ class _Scene:
     batch_tokens: int
 
 
-def measure(
-    evaluation: EvaluationPlan,
-    variant: Variant,
-    checkpoint: Checkpoint,
-    materials: Materials,
-    base: dict[str, Any],
-    forward: Forward,
-    batch_tokens: int,
-) -> list[Measurement]:
-    """The measurements of `evaluation` on the theta' that the model holds; NaN where it diverged."""
-    scene = _Scene(
-        variant=variant,
-        checkpoint=checkpoint,
-        materials=materials,
-        base=base,
-        task=evaluation.task,
-        forward=forward,
-        batch_tokens=batch_tokens,
-    )
-    return _KINDS[evaluation.kind](scene)
+def measure(kind: str, scene: Scene) -> list[Measurement]:
+    """The measurements of one kind of evaluation on the theta' that the model holds; NaN where it diverged."""
+    return _KINDS[kind](scene)
 
 
-def _pretraining_loss(scene: _Scene) -> list[Measurement]:
+def _pretraining_loss(scene: Scene) -> list[Measurement]:
     if scene.variant.diverged:
         return [Measurement(metric="loss_nats", split=scene.materials.held_out_split, value=math.nan)]
     return [
@@ -66,7 +48,7 @@ def _pretraining_loss(scene: _Scene) -> list[Measurement]:
     ]
 
 
-def _task_loss(scene: _Scene) -> list[Measurement]:
+def _task_loss(scene: Scene) -> list[Measurement]:
     assert scene.task is not None, "a task-loss evaluation names its task"
     task = scene.materials.tasks[scene.task]
     measurements = []
@@ -101,7 +83,7 @@ def _task_loss(scene: _Scene) -> list[Measurement]:
     return measurements
 
 
-def _displacement(scene: _Scene) -> list[Measurement]:
+def _displacement(scene: Scene) -> list[Measurement]:
     if scene.variant.diverged:
         return [Measurement(metric="distance", value=math.nan)]
     moved = distance(canonical_tensors(scene.checkpoint.model), scene.base)
@@ -112,7 +94,7 @@ def _displacement(scene: _Scene) -> list[Measurement]:
     ]
 
 
-def _weights(scene: _Scene) -> list[Measurement]:
+def _weights(scene: Scene) -> list[Measurement]:
     tensors = canonical_tensors(scene.checkpoint.model)
     lengths = norms(tensors)
     return [Measurement(metric="norm", tensor=name, value=lengths[name]) for name in tensors] + [
@@ -120,7 +102,7 @@ def _weights(scene: _Scene) -> list[Measurement]:
     ]
 
 
-_KINDS: dict[str, Callable[[_Scene], list[Measurement]]] = {
+_KINDS: dict[str, Callable[[Scene], list[Measurement]]] = {
     "pretraining-loss": _pretraining_loss,
     "task-loss": _task_loss,
     "displacement": _displacement,

@@ -53,7 +53,7 @@ def lean_logits(model: Any, inputs: Int[Tensor, "batch length"]) -> Float[Tensor
     heads = model.config.num_attention_heads
     epsilon = model.config.rms_norm_eps
     hidden = F.embedding(inputs, model.model.embed_tokens.weight)
-    cosine, sine = _rotation(model, inputs.shape[1])
+    cosine, sine = rotation(model, inputs.shape[1])
     for layer in model.model.layers:
         normed = _rms_norm(hidden, layer.input_layernorm.weight, epsilon)
         hidden = hidden + _attention(layer.self_attn, normed, heads, cosine, sine)
@@ -84,7 +84,8 @@ def _feed_forward(module: Any, normed: Tensor) -> Tensor:
     return F.linear(F.silu(gate) * up, module.down_proj.weight)
 
 
-def _rotation(model: Any, length: int) -> tuple[Tensor, Tensor]:
+def rotation(model: Any, length: int) -> tuple[Tensor, Tensor]:
+    """cos and signed sin of a model's rotary embedding, (length, head size)."""
     frequencies = model.model.rotary_emb.inv_freq
     return _tables(tuple(frequencies.tolist()), length, str(frequencies.device))
 

@@ -1,0 +1,48 @@
+"""A sweep of learning rates on one checkpoint, its members trained side by side where that pays."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from pliant.checkpoints.weights import canonical_tensors
+from pliant.data.tasks import EncodedTask
+from pliant.modifications.finetune import FineTune, shuffled_batches
+from pliant.modifications.variant import Variant
+from pliant.training.stack import Trained, stacking_pays, train_stack
+
+
+def in_one_sweep(first: FineTune, second: FineTune) -> bool:
+    """Whether two fine-tunes differ in their learning rate alone."""
+    return replace(first, strength=0.0) == replace(second, strength=0.0)
+
+
+def sweeps_pay(settings: FineTune, model: Any, task: EncodedTask) -> bool:
+    """Whether `settings` is better run stacked with the other rates of its sweep; rate 0 needs no run at all."""
+    return settings.strength > 0 and stacking_pays(model, settings.batch * task.splits["train"].inputs.shape[1])
+
+
+def train_sweep(settings: Sequence[FineTune], model: Any, task: EncodedTask, seed: int) -> list[Trained]:
+    """Fine-tune a copy of `model` at the rate of each of `settings`, which differ in nothing else."""
+    shared = settings[0]
+    assert all(in_one_sweep(shared, other) for other in settings), "a sweep varies the rate alone"
+
+    def at(peak: float) -> Callable[[int], float]:
+        return lambda step: shared.schedule.learning_rate(peak, step, shared.steps)
+
+    device = next(model.parameters()).device
+    batches = shuffled_batches(task.splits["train"], shared.batch, seed, device)
+    rates = [at(one.strength) for one in settings]
+    return train_stack(model, rates, shared.optimisation, batches, shared.steps)
+
+
+def swept_variant(trained: Trained, model: Any) -> Iterator[Variant]:
+    """Put a trained copy into `model` and hand it over once."""
+    if trained.diverged_at is not None:
+        yield Variant(diverged=True, details={"diverged_at_step": trained.diverged_at})
+        return
+    with torch.no_grad():
+        for name, tensor in canonical_tensors(model).items():
+            tensor.copy_(trained.tensors[name])
+    yield Variant(details={"train_loss_first": trained.losses[0], "train_loss_last": trained.losses[-1]})
