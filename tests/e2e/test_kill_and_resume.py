@@ -135,24 +135,6 @@ def check(folder: Path, expected: Uninterrupted) -> None:
     assert list(folder.rglob(".part-*")) == []
 
 
-def test_two_uninterrupted_runs_agree(runner: Runner, uninterrupted: Uninterrupted, tmp_path: Path):
-    assert len(uninterrupted.files) > 50
-    assert min(uninterrupted.passed.get(kind, 0) for kind, _ in AT_A_POINT) >= 3, uninterrupted.passed
-    runner.finish(tmp_path / "study")
-    check(tmp_path / "study", uninterrupted)
-
-
-def test_killed_in_a_snapshot_an_evaluation_and_a_rename(runner: Runner, uninterrupted: Uninterrupted, tmp_path: Path):
-    folder = tmp_path / "study"
-    assert runner.kill_at(folder, "save_file", 3, "half-way")
-    assert runner.kill_at(folder, "rmtree", 2, "half-way")
-    assert runner.kill_at(folder, "cross_entropy", 5, "before")
-    assert runner.kill_at(folder, "replace", 9, "before")
-    assert list(folder.rglob(".part-*")) != []
-    runner.finish(folder)
-    check(folder, uninterrupted)
-
-
 def killed_at_points(runner: Runner, kind: str, when: str, expected: Uninterrupted, folder: Path) -> None:
     """Up to three kills at seeded passes of one kind of point, then to the end."""
     chance = random.Random(f"{SEED} {kind} {when}")
@@ -173,8 +155,24 @@ def killed_at_times(runner: Runner, chain: int, expected: Uninterrupted, folder:
     check(folder, expected)
 
 
-def test_killed_at_any_time(runner: Runner, uninterrupted: Uninterrupted, tmp_path: Path):
-    killed_at_times(runner, 0, uninterrupted, tmp_path / "study")
+def test_killed_in_a_snapshot_an_evaluation_a_rename_and_at_any_time(
+    runner: Runner, uninterrupted: Uninterrupted, tmp_path: Path
+):
+    assert len(uninterrupted.files) > 50
+    assert min(uninterrupted.passed.get(kind, 0) for kind, _ in AT_A_POINT) >= 3, uninterrupted.passed
+    runner.finish(tmp_path / "again")
+    check(tmp_path / "again", uninterrupted)
+
+    folder = tmp_path / "study"
+    assert runner.kill_at(folder, "save_file", 3, "half-way")
+    assert runner.kill_at(folder, "rmtree", 2, "half-way")
+    assert runner.kill_at(folder, "cross_entropy", 5, "before")
+    assert runner.kill_at(folder, "replace", 9, "before")
+    assert list(folder.rglob(".part-*")) != []
+    runner.finish(folder)
+    check(folder, uninterrupted)
+
+    killed_at_times(runner, 0, uninterrupted, tmp_path / "at any time")
 
 
 @pytest.mark.slow

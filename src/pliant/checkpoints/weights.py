@@ -127,7 +127,7 @@ def root_mean_square(tensor: Tensor) -> float:
 
 def distance(tensors: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> float:
     """||theta' - theta||: the L2 norm over all tensors together, accumulated in fp64."""
-    squares = (float((tensors[name].detach().double() - base[name].double()).square().sum()) for name in base)
+    squares = (float((tensors[name].detach().double() - base[name].detach().double()).square().sum()) for name in base)
     return float(sum(squares) ** 0.5)
 
 
