@@ -245,3 +245,22 @@ def test_plan_json_says_what_was_planned(folder: Path):
     written = json.loads((folder / "plan.json").read_text())
     assert written["study"] == "tiny"
     assert {cell["cell"] for cell in written["cells"]} == {c.cell for c in plan(tiny(), folder).cells()}
+
+
+@pytest.mark.parametrize("gone", [[0], [2], [1, 3], [0, 1, 2, 4], [0, 1, 2, 3, 4]], ids=str)
+def test_any_part_of_a_sweep_is_measured_again_to_the_same_bytes(gone: list[int], tmp_path: Path):
+    """Rates are trained side by side: how many of them are still to do must not show in the numbers."""
+    folder = tmp_path / "study"
+    rates = [0.002, 0.005, 0.01, 0.02, 0.05]
+    ladder = {"budgets": [512], "architecture": "width-8-markov", "recipe.batch_windows": 16}
+    tuning = {"modifications.1.fine_tune.learning_rates": rates, "modifications.1.fine_tune.batch": 8}
+    spec = tiny({f"trajectories.0.ladder.{name}": value for name, value in ladder.items()} | tuning)
+    run(spec, folder)
+    before = record_files(folder)
+    (group,) = plan(spec, folder).groups
+    for number in gone:
+        (cell,) = [c for c in group.cells if c.labels["strength"] == rates[number] and c.labels["task"]]
+        shutil.rmtree(folder / "records" / cell.key)
+    table, failures, started = run(spec, folder)
+    assert (table.missing, failures, len(started)) == (0, [], 1)
+    assert record_files(folder) == before

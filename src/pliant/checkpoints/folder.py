@@ -2,7 +2,7 @@
 
 import os
 import shutil
-import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,14 +29,16 @@ class Checkpoint:
 def whole_folder(folder: Path) -> Iterator[Path]:
     """A temporary folder that becomes `folder` by one rename when the block ends without an error."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".part-"))
+    temporary, doomed = (folder.parent / f".part-{uuid.uuid4().hex}" for _ in range(2))
+    temporary.mkdir()
     try:
         yield temporary
         if folder.exists():
-            shutil.rmtree(folder)
+            os.replace(folder, doomed)  # renamed before it is deleted: no half of it is ever taken for the whole
         os.replace(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(doomed, ignore_errors=True)
 
 
 def save_weights(model: Any, folder: Path) -> None:

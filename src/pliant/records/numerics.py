@@ -32,3 +32,5 @@ class Numerics:
         for name in ("threads", "evaluation_batch_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.attention == "eager" and self.forward == "lean":
+            raise ValueError("attention: eager has an effect with forward: transformers only; set both")

@@ -35,6 +35,8 @@ class Schedule:
                 raise ValueError(f"{name} must lie between 0 and 1, got {getattr(self, name)}")
         if self.warmup_steps and self.warmup_fraction:
             raise ValueError("give warmup_steps or warmup_fraction, not both")
+        if self.floor and self.kind in ("wsd", "constant"):
+            raise ValueError(f"floor has an effect for cosine and linear only; take it out of the {self.kind} schedule")
         if self.kind == "wsd" and self.warmup_fraction:
             raise ValueError("wsd shares one trunk between budgets: give warmup_steps, not warmup_fraction")
 
