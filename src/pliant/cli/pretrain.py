@@ -79,13 +79,17 @@ def _list(table: object) -> None:
 
     from pliant.cli.outcome import console
     from pliant.execution.table import Table
+    from pliant.records.units import bits_per_byte, perplexity
 
     assert isinstance(table, Table)
-    grid = Grid("checkpoint", "seed", "learning rate", "epochs", "held-out loss (nats/token)")
+    grid = Grid("checkpoint", "seed", "learning rate", "epochs", "nats/token", "bits/byte", "perplexity")
     for row in table.rows:
         if row["evaluation"] == "pretraining-loss":
             rate, epochs = f"{row['pretraining_learning_rate']:.3g}", f"{row['epochs']:.3f}"
-            grid.add_row(row["checkpoint"], str(row["pretraining_seed"]), rate, epochs, f"{row['value']:.4f}")
+            per_byte = row["bytes_per_token"]
+            bits = f"{bits_per_byte(row['value'], per_byte):.4f}" if per_byte else "-"
+            losses = (f"{row['value']:.4f}", bits, f"{perplexity(row['value']):.4g}")
+            grid.add_row(row["checkpoint"], str(row["pretraining_seed"]), rate, epochs, *losses)
     screen = console()
     screen.print(grid)
     screen.print(f"folders: {table.folder / 'artifacts'}")

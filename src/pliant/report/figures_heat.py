@@ -25,7 +25,7 @@ def _heat(study: Study, sweep: Sweep, quantity: str, ledger: Ledger) -> Figure:
     cells = [(b, r, p) for b in budgets for r in rates if (p := _cell(sweep, b, r, quantity, ledger))]
     name = quantity.removesuffix(", test")
     tuned = sweep.tuned()
-    best = [(b, _geometric([t.rate for (_, at), t in tuned.items() if at == b])) for b in budgets]
+    chosen = {b: [t.rate for (_, at), t in tuned.items() if at == b] for b in budgets}
     return Figure(
         id=slug(study.name, "heat", sweep.label, name, where),
         title=titled(f"{capital(name)} after {phrase(sweep.label)}", where),
@@ -37,7 +37,7 @@ def _heat(study: Study, sweep: Sweep, quantity: str, ledger: Ledger) -> Figure:
         ticks={b: budget_name(b, sweep.names) for b in budgets},
         traces=(Trace(name=name, group=name, role="mean", points=tuple(p for _, _, p in cells)),),
         rows=tuple(r for _, r, _ in cells),
-        best=tuple((b, r) for b, r in best if math.isfinite(r)),
+        best=tuple((b, _central(picks, rates)) for b, picks in chosen.items() if picks),
     )
 
 
@@ -66,5 +66,7 @@ def point_of(x: float, estimate: Estimate, kind: Kind, sources: Mapping[str, lis
     )
 
 
-def _geometric(values: Sequence[float]) -> float:
-    return math.exp(math.fsum(map(math.log, values)) / len(values)) if values else math.nan
+def _central(picks: Sequence[float], grid: Sequence[float]) -> float:
+    """The rate of the grid nearest, on a log scale, to the geometric mean of the runs' rates."""
+    mean = math.fsum(map(math.log, picks)) / len(picks)
+    return min(grid, key=lambda rate: abs(math.log(rate) - mean) if rate else math.inf)
