@@ -31,9 +31,9 @@ def modified(modification: str, scaling: str | None, *, paired: bool) -> str:
 
 
 HEAT = (
-    "Mean over runs; darker is lower. Frames mark the rate chosen on validation task loss (over runs the "
-    "rate of the grid nearest to their geometric mean); an empty cell diverged in some run or is not measured. The colour range ends at the 85th "
-    "percentile, so that a few large losses do not flatten the rest."
+    "Mean over runs; darker is lower. Frames mark the rate chosen on validation task loss (over runs, the rate of the "
+    "grid nearest to their geometric mean); an empty cell diverged in some run or is not measured. The colour range "
+    "ends at the 85th percentile, so that a few large losses do not flatten the rest."
 )
 
 TUNED_TASK = (
