@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -111,8 +112,6 @@ def test_gc_frees_trunk_states_and_keeps_members(finished: Path) -> None:
 
 
 def test_report_of_a_copied_folder(finished: Path, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(finished / "runs" / "small", tmp_path / "elsewhere", ignore=shutil.ignore_patterns("artifacts"))
     pliant("report", "elsewhere", "--out", "page.html", cwd=tmp_path)
     assert (tmp_path / "page.html").stat().st_size > 1_000_000
@@ -122,7 +121,8 @@ def test_pretrain_makes_checkpoints_that_a_study_takes(tmp_path: Path) -> None:
     options = ("--corpus", "markov:7", "--preset", "width-8-markov", "--batch-windows", "4", "--warmup-steps", "1")
     pliant("pretrain", *options, "--budgets", "1K,2K", "--out", "ladder", "--workers", "0", cwd=tmp_path)
     ladder = next(tmp_path.glob("ladder/artifacts/ladder-*/seed-1"))
-    members = "".join(f"      - {{path: {path.name}, tokens: 1K}}\n" for path in ladder.glob("tokens-*"))
+    folders = sorted(ladder.glob("tokens-*"))
+    members = "".join(f"      - {{path: {path.name}, tokens: {n}K}}\n" for n, path in enumerate(folders, start=1))
     (ladder / "study.yaml").write_text(
         "study: outside\ncorpus: markov:7\nheld_out: {tokens: 512, context: 32}\n"
         f"trajectories:\n  - name: mine\n    checkpoints:\n{members}"
@@ -178,3 +178,12 @@ def test_ctrl_c_leaves_a_study_that_continues(tmp_path: Path) -> None:
     time.sleep(0.5)
     pliant("run", "study.yaml", cwd=tmp_path)
     assert len(list((tmp_path / "runs/small/records").glob("*/run.json"))) == 36
+
+
+def test_two_checkpoints_at_one_place_are_refused(finished: Path) -> None:
+    member = next((finished / "runs/small").glob("artifacts/*/seed-1/tokens-*"))
+    twins = "".join(f"      - {{path: {path}, tokens: 1K, seed: 1}}\n" for path in (member, member.parent / "twin"))
+    (finished / "twins.yaml").write_text(f"study: twins\ntrajectories:\n  - name: mine\n    checkpoints:\n{twins}")
+    shutil.copytree(member, member.parent / "twin")
+    told = pliant("run", "twins.yaml", cwd=finished, expect=2).stderr
+    assert "give them other tokens or seeds" in told

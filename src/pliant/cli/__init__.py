@@ -31,6 +31,9 @@ def _options(version: bool = typer.Option(False, "--version", help="Print the ve
         raise typer.Exit
 
 
+INTERRUPTED = 130
+
+
 def main() -> None:
     """Run the command line: exit code 0, 1 where something measured failed, 2 for bad input, 130 for Ctrl-C.
 
@@ -38,9 +41,10 @@ def main() -> None:
     """
     try:
         app()
-    except KeyboardInterrupt:
-        _say("stopped; everything finished is kept: the same command continues from here")
-        _leave(130)
+    except SystemExit as leaving:  # typer turns Ctrl-C into exit code 130 without a word
+        if leaving.code == INTERRUPTED:
+            _say("stopped; everything finished is kept: the same command continues from here")
+        raise
     except (ValueError, OSError) as error:
         if os.environ.get("PLIANT_TRACEBACK"):
             raise

@@ -1,7 +1,7 @@
 """From a study to its cells, grouped by checkpoint so that weights are loaded once."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,6 +115,7 @@ def _groups(spec: StudySpec, trajectory_spec: TrajectorySpec, folder: Path) -> I
         subjects = list(_ladder_subjects(spec, trajectory_spec, wanted, materials, folder))
     else:
         subjects = [_outside_subject(member, materials) for member in _members(trajectory_spec)]
+        _check_places(subjects, trajectory_spec.name)
     shared = [_evaluation("pretraining-loss", {"data": materials.held_out_fingerprint}, None)]
     for subject in subjects:
         # two entries of modifications may name the same cell, such as a strength in two sweeps: it is one cell
@@ -129,6 +130,19 @@ def _groups(spec: StudySpec, trajectory_spec: TrajectorySpec, folder: Path) -> I
             ladder=subject.ladder,
             member=subject.member,
         )
+
+
+def _check_places(subjects: Sequence[_Subject], name: str) -> None:
+    """A point of a curve is one checkpoint: its tokens, its seed, annealed or not."""
+    seen: dict[tuple[Json, ...], str] = {}
+    for subject in subjects:
+        place = tuple(subject.labels[key] for key in ("tokens", "pretraining_seed", "annealed"))
+        if subject.labels["tokens"] is not None and place in seen:
+            raise SpecError(
+                f"{name}: {seen[place]} and {subject.name} both have {subject.labels['tokens']:,} tokens and seed "
+                f"{place[1]}; give them other tokens or seeds, or put them into different trajectories"
+            )
+        seen[place] = subject.name
 
 
 def material_spec(spec: StudySpec, trajectory_spec: TrajectorySpec) -> MaterialSpec:
