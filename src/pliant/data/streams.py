@@ -15,12 +15,12 @@ from pliant.data.corpora import Corpus, Split
 from pliant.data.tokenizers import Tokenizer
 from pliant.records.identity import digest
 
-PACKING_VERSION = 1
+PACKING_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PackedStream:
-    """The documents of one split, tokenised, a separator after each. `byte_count` counts the text alone."""
+    """The documents of one split, tokenised, a separator after each. `byte_count` is what the tokens stand for."""
 
     tokens: Integer[np.ndarray, " tokens"]
     byte_count: int
@@ -28,7 +28,7 @@ class PackedStream:
 
     @property
     def bytes_per_token(self) -> float:
-        """Text bytes per token, separators included among the tokens."""
+        """Bytes of text that a token stands for on average; exactly 1 for the byte tokenizer."""
         return self.byte_count / len(self.tokens)
 
 
@@ -56,7 +56,7 @@ def _write(folder: Path, corpus: Corpus, split: Split, tokenizer: Tokenizer) -> 
     def texts() -> Iterator[str]:
         nonlocal byte_count
         for document in corpus.documents(split):
-            byte_count += len(document.text.encode())
+            byte_count += len(document.text.encode()) + tokenizer.separator_bytes
             yield document.text
 
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Int
 
 BYTES = "bytes"
+BLANK_LINE = "\n\n"
 MARKOV_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _BATCH = 256  # documents a call: encode_batch works in parallel, and memory stays bounded
 
@@ -21,12 +22,16 @@ class TokenizerError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Tokenizer:
-    """Turns text into token ids. `backend` is a transformers fast tokenizer; bytes are encoded without it."""
+    """Turns text into token ids. `backend` is a transformers fast tokenizer; bytes are encoded without it.
+
+    `separator` goes between documents and stands for `separator_bytes` bytes: a blank line, or an end token (none).
+    """
 
     name: str
     fingerprint: str
     vocabulary_size: int
     separator: tuple[int, ...]
+    separator_bytes: int
     backend: Any
 
     def encode(self, texts: Iterable[str]) -> Iterator[Int[np.ndarray, " tokens"]]:
@@ -72,14 +77,16 @@ def open_tokenizer(name: str) -> Tokenizer:
 def _wrap(name: str, backend: Any) -> Tokenizer:
     serialised = backend.backend_tokenizer.to_str()
     if backend.eos_token_id is not None:
-        separator = (int(backend.eos_token_id),)
+        separator, separator_bytes = (int(backend.eos_token_id),), 0
     else:
-        separator = tuple(backend.backend_tokenizer.encode("\n\n", add_special_tokens=False).ids)
+        separator = tuple(backend.backend_tokenizer.encode(BLANK_LINE, add_special_tokens=False).ids)
+        separator_bytes = len(BLANK_LINE) if separator else 0
     return Tokenizer(
         name=name,
         fingerprint="sha256:" + hashlib.sha256(serialised.encode()).hexdigest(),
         vocabulary_size=1 + max(backend.get_vocab().values(), default=-1),  # ids may have gaps
         separator=separator,
+        separator_bytes=separator_bytes,
         backend=backend,
     )
 
