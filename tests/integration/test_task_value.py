@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import pliant
+from pliant.api import Study
 from pliant.execution.table import Row
 from pliant.statistics import over_draws
 from pliant.studies.materials import MaterialSpec, open_materials
@@ -33,7 +33,7 @@ def measured(folder: Path, preset: str, pretraining_rate: float, task: str, rate
     text = STUDY.format(
         rows=ROWS, preset=preset, pretraining_rate=pretraining_rate, task=task, rate=rate, batch=batch
     )
-    study = pliant.api.Study(spec=parse_study(text, "test"), folder=folder)
+    study = Study(spec=parse_study(text, "test"), folder=folder)
     (table,) = study.run(workers=0).tables
     return [row for row in table.rows if row["evaluation"] == "task-loss" and row["split"] == "test"]
 

@@ -150,7 +150,7 @@ def test_rates_as_people_write_them_are_numbers():
         tiny(),
         tiny({f"{LADDER}.recipe.optimisation": {"clip_norm": math.inf}}),
         tiny({f"{TUNING}.learning_rates": [1e-7, 0.1 + 0.2]}),
-        tiny({"tokenizer": "markov", "numerics": {"threads": 3, "attention": "eager"}}),
+        tiny({"tokenizer": "markov", "numerics": {"threads": 3, "attention": "eager", "forward": "transformers"}}),
         english_study(full=True, control=True),
         markov_study(full=True),
     ],

@@ -43,7 +43,8 @@ def _cell(study: Path, prefix: str, as_json: bool) -> None:
     planned = {cell.cell: cell for cell in read_plan(study)[1]}
     matches = [name for name in planned if name.startswith(prefix)]
     if len(matches) != 1:
-        raise StoreError(f"{study} has {len(matches)} cells whose names begin with {prefix!r}; give more digits")
+        advice = "give more digits" if matches else f"the names are those of the folders in {study / 'records'}"
+        raise StoreError(f"{study} has {len(matches)} cells whose names begin with {prefix!r}; {advice}")
     store, found = Store(study), planned[matches[0]]
     content = {
         "cell": found.cell,
