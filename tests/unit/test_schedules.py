@@ -63,6 +63,7 @@ def test_what_budgets_share():
     total=st.integers(1, 300),
 )
 def test_rates_lie_between_zero_and_the_peak_and_never_rise_after_warmup(kind, warmup, decay, floor, total):
+    floor = floor if kind in ("cosine", "linear") else 0.0
     schedule = Schedule(kind=kind, warmup_steps=warmup, decay_fraction=decay, floor=floor)
     found = rates(schedule, total)
     assert all(0 <= rate <= PEAK * (1 + 1e-12) for rate in found)
@@ -78,6 +79,7 @@ def test_rates_lie_between_zero_and_the_peak_and_never_rise_after_warmup(kind, w
     [
         ({"warmup_steps": -1}, "warmup_steps must be 0 or more, got -1"),
         ({"decay_fraction": 1.5}, "decay_fraction must lie between 0 and 1, got 1.5"),
+        ({"kind": "wsd", "floor": 0.1}, "floor has an effect for cosine and linear only"),
         ({"floor": math.nan}, "floor must lie between 0 and 1, got nan"),
         ({"kind": "cosine", "warmup_fraction": -0.1}, "warmup_fraction must lie between 0 and 1"),
         ({"kind": "cosine", "warmup_fraction": 0.1, "warmup_steps": 5}, "not both"),
