@@ -208,7 +208,7 @@
     panel.append(make("p", point.method, "small"));
     if (unit && unit !== "nats/token") panel.append(make("p", `${show(point.y, 6)} nats/token, times ${show(k, 4)}`, "small"));
     const isLoss = figure.factor && !/sensitivity/i.test(figure.y_name);
-    if (isLoss) panel.append(make("p", `perplexity ${show(Math.exp(point.y), 5)} a token`, "small"));
+    if (isLoss) panel.append(make("p", `perplexity ${show(Math.exp(point.y), 2)} a token`, "small"));
     panel.append(make("h3", "How it is computed"), make("p", data.formulas[point.kind]));
     for (const [role, title] of Object.entries(ROLES[point.kind])) {
       if (point.sources[role]) panel.append(make("h3", title), ...records(role, point.sources[role]));
