@@ -41,9 +41,6 @@ class _Queue:
         self._attempts: dict[str, int] = {}
         self.failures: list[TaskFailure] = []
 
-    def __bool__(self) -> bool:
-        return bool(self._waiting)
-
     def next(self) -> Task | None:
         ready = [task for task in self._waiting.values() if self._done.issuperset(task.needs)]
         if not ready:
