@@ -86,9 +86,7 @@ def _cells(
 ) -> list[Cell]:
     shared: dict[str, Json] = {
         "trajectory": plan.trajectory,
-        "checkpoint": plan.first_checkpoint
-        if plan.first_checkpoint and place == 0
-        else f"{tokens / 1e6:.3g}M",
+        "checkpoint": plan.first_checkpoint if plan.first_checkpoint and place == 0 else f"{tokens / 1e6:.3g}M",
         "tokens": tokens,
         "parameters": 5400,
         "tokens_per_parameter": tokens / 5400,
@@ -118,9 +116,7 @@ _NOISE = {
 _PRETRAINING: dict[str, Json] = {"evaluation": "pretraining-loss", "split": "test"}
 
 
-def _base(
-    plan: Plan, shared: dict[str, Json], base: float, place: int, generator: np.random.Generator
-) -> Cell:
+def _base(plan: Plan, shared: dict[str, Json], base: float, place: int, generator: np.random.Generator) -> Cell:
     labels: dict[str, Json] = {**shared, "modification": "none", "label": "none", "strength": 0.0, "seed": 0}
     records: list[tuple[dict[str, Json], Status, tuple[Measurement, ...]]] = [
         (_PRETRAINING, "ok", (_loss(base, "test", generator),))
@@ -129,8 +125,7 @@ def _base(
         evaluation: dict[str, Json] = {"evaluation": "task-loss", "task": task}
         records.append((evaluation, "ok", (_loss(3.0 + 0.05 * place, "test", generator),)))
     sizes = tuple(
-        Measurement(metric="rms", tensor=tensor, value=(1 + place) ** power)
-        for tensor, power in _TENSORS.items()
+        Measurement(metric="rms", tensor=tensor, value=(1 + place) ** power) for tensor, power in _TENSORS.items()
     )
     records.append(({"evaluation": "weights"}, "ok", sizes))
     return Cell(labels=labels, records=tuple(records))
@@ -219,6 +214,4 @@ def _loss(
     blocks = tuple((value * TOKENS_A_BLOCK + generator.normal(0, 0.2, BLOCKS)).tolist())
     count = (TOKENS_A_BLOCK,) * BLOCKS
     exact = math.fsum(blocks) / sum(count)
-    return Measurement(
-        metric="loss_nats", value=exact, split=split, draw=draw, sign=sign, blocks=blocks, count=count
-    )
+    return Measurement(metric="loss_nats", value=exact, split=split, draw=draw, sign=sign, blocks=blocks, count=count)

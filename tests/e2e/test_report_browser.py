@@ -39,9 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def page(folder: Path, chromium: str) -> Iterator[Page]:
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=chromium, args=FLAGS)
-        opened = browser.new_context(
-            viewport={"width": 1300, "height": 1000}, color_scheme="light", offline=True
-        )
+        opened = browser.new_context(viewport={"width": 1300, "height": 1000}, color_scheme="light", offline=True)
         page = opened.new_page()
         complaints: list[str] = []
         page.on("console", lambda message: complaints.append(message.text))

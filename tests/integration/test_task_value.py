@@ -30,9 +30,7 @@ modifications:
 
 
 def measured(folder: Path, preset: str, pretraining_rate: float, task: str, rate: float, batch: int) -> list[Row]:
-    text = STUDY.format(
-        rows=ROWS, preset=preset, pretraining_rate=pretraining_rate, task=task, rate=rate, batch=batch
-    )
+    text = STUDY.format(rows=ROWS, preset=preset, pretraining_rate=pretraining_rate, task=task, rate=rate, batch=batch)
     study = Study(spec=parse_study(text, "test"), folder=folder)
     (table,) = study.run(workers=0).tables
     return [row for row in table.rows if row["evaluation"] == "task-loss" and row["split"] == "test"]

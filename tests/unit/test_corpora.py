@@ -105,9 +105,7 @@ def test_english_is_plain_text(english):
 
 
 def write_jsonl(path, documents):
-    path.write_text(
-        "".join(json.dumps({"text": text, "id": 7}) + "\n" for text in documents), encoding="utf-8"
-    )
+    path.write_text("".join(json.dumps({"text": text, "id": 7}) + "\n" for text in documents), encoding="utf-8")
 
 
 @pytest.fixture
@@ -154,9 +152,7 @@ def test_fingerprint_follows_content_not_place(tmp_path, sentences):
 
 
 def test_text_is_cut_at_paragraphs_and_nothing_is_lost(tmp_path, sentences):
-    paragraphs = [
-        " ".join(sentences[number % 390 : number % 390 + 9]) + f" [{number}]" for number in range(2500)
-    ]
+    paragraphs = [" ".join(sentences[number % 390 : number % 390 + 9]) + f" [{number}]" for number in range(2500)]
     path = tmp_path / "book.txt"
     path.write_bytes(b"\xef\xbb\xbf" + "\r\n\r\n".join(paragraphs).encode())
     passages = [document.text for document in open_corpus(path).read()]

@@ -92,7 +92,7 @@ def test_terminal_shows_table_and_verdicts(summary: Summary) -> None:
     console = Console(width=140, file=io.StringIO(), record=True)
     show(summary, console)
     text = console.export_text()
-    assert "last − lowest, bits/byte" in text
+    assert "last − best earlier" in text
     assert "tuned rate, interpolated" in text
 
 
@@ -157,7 +157,7 @@ def test_interval_is_shown_in_the_unit_of_the_study(summary: Summary) -> None:
         n=3,
         seeds=(0, 1, 2),
         values=(1.0, 1.0, 1.0),
-        level="pre-training seeds",
+        levels=("pre-training seeds",),
         method="",
     )
     assert unit.interval(estimate) == "+1.443 [+0.721, +2.164]"

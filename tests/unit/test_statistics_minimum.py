@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from scipy import stats
 
 from pliant.statistics import Curve, RatePoint, judge, locate_minimum, matched_learning, tune
 
@@ -14,30 +15,55 @@ def curve(*runs: list[float]) -> Curve:
 def test_interior_minimum_and_its_rise() -> None:
     minimum = locate_minimum(curve([3.0, 1.0, 2.0], [3.0, 1.2, 2.4], [3.0, 1.1, 2.0]))
     assert (minimum.budget, minimum.kind, minimum.against) == (2.0, "interior", 2.0)
+    assert (minimum.near, minimum.candidates, minimum.interval) == ((2.0,), (2.0,), (2.0, 2.0))
     assert minimum.rise.values == pytest.approx((1.0, 1.2, 0.9))
-    assert [seed.kind for seed in minimum.seeds] == ["interior"] * 3
+    assert [seed.budget for seed in minimum.seeds] == [2.0] * 3
     assert judge(minimum).words == "worse"
-    assert "biases the rise upwards" in minimum.note
+    # one budget is clearly the lowest, so the interval is the plain t-interval of the three differences
+    low, high = stats.t.interval(0.95, 2, loc=31 / 30, scale=stats.sem([1.0, 1.2, 0.9]))
+    assert (minimum.rise.low, minimum.rise.high) == pytest.approx((low, high))
 
 
 def test_falling_to_the_end_compares_with_the_lowest_earlier_budget() -> None:
     minimum = locate_minimum(curve([3.0, 2.0, 1.0], [3.0, 2.1, 1.0]))
     assert (minimum.kind, minimum.against) == ("none in range", 2.0)
+    assert minimum.interval == (4.0, math.inf)
     assert minimum.rise.value == pytest.approx(-1.05)
     assert judge(minimum).verdict == "not worse"
 
 
-def test_rising_from_the_start_and_runs_that_disagree() -> None:
+def test_rising_from_the_start() -> None:
+    minimum = locate_minimum(curve([1.0, 2.0, 3.0], [1.1, 2.0, 3.2], [0.9, 2.1, 3.0]))
+    assert (minimum.kind, minimum.interval) == ("before range", (0.0, 1.0))
+    assert judge(minimum).verdict == "worse"
+
+
+def test_runs_that_disagree_make_a_plateau_and_no_verdict() -> None:
     minimum = locate_minimum(curve([1.0, 2.0, 3.0], [2.0, 1.9, 2.5]))
-    assert minimum.kind == "at first budget"
-    assert [seed.kind for seed in minimum.seeds] == ["at first budget", "interior"]
-    assert judge(minimum).verdict == "undecided"
+    assert (minimum.kind, minimum.near) == ("plateau", (1.0, 2.0))
+    assert minimum.candidates == (1.0, 2.0, 4.0)
+    assert [seed.budget for seed in minimum.seeds] == [1.0, 2.0]
+    judgement = judge(minimum)
+    assert judgement.verdict == "undecided"
+    assert judgement.needed is not None
+    assert judgement.needed > 2
 
 
 def test_one_run_is_judged_by_its_draws_and_says_so() -> None:
     draws = {(0, b): {i: v + 0.01 * i for i in range(8)} for b, v in [(1.0, 2.0), (2.0, 1.0), (4.0, 1.5)]}
-    assert judge(locate_minimum(Curve(draws=draws))).words == "worse in this run"
-    assert judge(locate_minimum(curve([2.0, 1.0, 1.5]))).words == "undecided"
+    minimum = locate_minimum(Curve(draws=draws))
+    assert minimum.rise.levels == ("draws",)
+    assert judge(minimum).words == "worse in this run"
+    alone = locate_minimum(curve([2.0, 1.0, 1.5]))
+    assert (alone.rise.levels, alone.rise.has_interval, alone.candidates) == ((), False, (1.0, 2.0, 4.0))
+    assert judge(alone).words == "undecided"
+
+
+def test_margin_separates_the_three_answers() -> None:
+    minimum = locate_minimum(curve([3.0, 1.0, 2.0], [3.0, 1.2, 2.4], [3.0, 1.1, 2.0]))
+    assert [judge(minimum, margin=m).verdict for m in (0.01, 1.0, 3.0)] == ["worse", "undecided", "not worse"]
+    with pytest.raises(ValueError, match="non-negative loss in nats"):
+        judge(minimum, margin=-0.1)
 
 
 def test_minimum_needs_two_budgets_and_a_whole_run() -> None:

@@ -55,8 +55,7 @@ def test_sweep_tunes_on_validation_and_reports_test(rows: tuple[Reading, ...]) -
 def test_checkpoints_without_tokens_keep_their_order() -> None:
     names = ["early", "middle", "late"]
     rows = [
-        Reading(study="s", checkpoint=n, evaluation="pretraining-loss", metric="loss_nats", value=1.0)
-        for n in names
+        Reading(study="s", checkpoint=n, evaluation="pretraining-loss", metric="loss_nats", value=1.0) for n in names
     ]
     (series,) = gather(rows).values()
     assert series.names == {1.0: "early", 2.0: "middle", 3.0: "late"}

@@ -126,8 +126,7 @@ def test_python_splits_share_no_run_of_thirteen_words():
 
 def test_assets_stay_small():
     sizes = {
-        asset.name: len(asset.read_bytes())
-        for asset in resources.files("pliant.data").joinpath("assets").iterdir()
+        asset.name: len(asset.read_bytes()) for asset in resources.files("pliant.data").joinpath("assets").iterdir()
     }
     assert sizes["python.jsonl.xz"] <= 350_000
     assert sum(sizes.values()) <= 5_000_000
@@ -162,18 +161,14 @@ def test_arithmetic_answers_are_right():
 
 def skeleton(question):
     """The template and its numbers: the question without name and thing."""
-    return tuple(
-        word for word in question.split() if word.strip(",.?") not in arithmetic.NAMES + arithmetic.THINGS
-    )
+    return tuple(word for word in question.split() if word.strip(",.?") not in arithmetic.NAMES + arithmetic.THINGS)
 
 
 def test_arithmetic_splits_share_no_template_with_its_numbers_whatever_the_seeds():
     first, second = arithmetic.problems(seed=1), arithmetic.problems(seed=2)
     for split in SPLITS:
         here = {skeleton(question) for question, _ in first[split]}
-        elsewhere = {
-            skeleton(question) for other in SPLITS if other != split for question, _ in second[other]
-        }
+        elsewhere = {skeleton(question) for other in SPLITS if other != split for question, _ in second[other]}
         assert not here & elsewhere
 
 

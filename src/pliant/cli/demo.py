@@ -12,6 +12,7 @@ from pathlib import Path
 import typer
 
 from pliant.cli.progress import Log
+from pliant.records.units import MARGIN_NATS
 
 
 class Control(StrEnum):
@@ -32,6 +33,7 @@ def command(
     scale: float = typer.Option(1.0, help="Shrink everything for a trial run, whose numbers mean nothing."),
     workers: int | None = typer.Option(None, help="Worker processes; by default one a core."),
     log: Log = typer.Option(Log.auto, help="jsonl: progress as JSON lines on standard output."),
+    margin: float = typer.Option(MARGIN_NATS, min=0.0, help="A rise that matters, in nats per token."),
     as_json: bool = typer.Option(False, "--json", help="Print the summary as JSON."),
     write_study: Path | None = typer.Option(None, help="Write one of the studies as YAML to this file, and stop."),
     study: Which = typer.Option(Which.english, help="Which study --write-study writes."),
@@ -50,7 +52,15 @@ def command(
     if write_study is not None:
         _write(write_study, studies[study])
         return
-    _run([(spec, out / name.value) for name, spec in studies.items()], out, workers, log, as_json, control, scale)
+    from pliant.cli.outcome import conclude
+    from pliant.cli.running import run_and_watch
+    from pliant.studies.demo import NO_CONTROL_NOTE, NOTES, SCALED_NOTE
+
+    folders = [(spec, out / name.value) for name, spec in studies.items()]
+    tables, failures = run_and_watch(folders, workers=workers, log=log)
+    notes = [*NOTES, *([] if control else [NO_CONTROL_NOTE]), *([SCALED_NOTE] if scale < 1 else [])]
+    report = out / "report.html"
+    conclude(tables, failures, report=report, title="pliant demo", notes=notes, margin=margin, as_json=as_json)
 
 
 def _write(file: Path, spec: object) -> None:
@@ -61,21 +71,3 @@ def _write(file: Path, spec: object) -> None:
         raise SpecError(f"{file} exists already; give a new name")
     file.write_text(to_yaml(spec), encoding="utf-8")
     typer.echo(f"wrote {file}; run it with: pliant run {file}")
-
-
-def _run(
-    studies: list[tuple[object, Path]],
-    out: Path,
-    workers: int | None,
-    log: Log,
-    as_json: bool,
-    control: Control | None,
-    scale: float,
-) -> None:
-    from pliant.cli.outcome import conclude
-    from pliant.cli.running import run_and_watch
-    from pliant.studies.demo import NO_CONTROL_NOTE, NOTES, SCALED_NOTE
-
-    tables, failures = run_and_watch(studies, workers=workers, log=log)  # type: ignore[arg-type]
-    notes = [*NOTES, *([] if control else [NO_CONTROL_NOTE]), *([SCALED_NOTE] if scale < 1 else [])]
-    conclude(tables, failures, report=out / "report.html", title="pliant demo", notes=notes, as_json=as_json)

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 
+from pliant.records.units import MARGIN_NATS
+
 if TYPE_CHECKING:
     from pliant.execution.engine import TaskFailure
     from pliant.execution.table import Table
 
-MINIMUM_WIDTH = 110
+MINIMUM_WIDTH = 130
 
 
 def console() -> Console:
@@ -28,6 +30,7 @@ def conclude(
     report: Path,
     title: str,
     notes: Sequence[str] = (),
+    margin: float = MARGIN_NATS,
     as_json: bool = False,
 ) -> None:
     """Write the report, print the verdict, and leave with 1 if something could not be measured."""
@@ -37,8 +40,8 @@ def conclude(
     from pliant.studies.expectations import judge_expectations
 
     expectations = judge_expectations(tables)
-    write_report(tables, report, title=title, notes=notes, expectations=expectations)
-    summary = summarise(tables)
+    write_report(tables, report, title=title, notes=notes, expectations=expectations, margin=margin)
+    summary = summarise(tables, margin=margin)
     if as_json:
         typer.echo(json.dumps(summary.to_json()))
     else:

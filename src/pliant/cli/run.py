@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from pliant.cli.progress import Log, clock
+from pliant.records.units import MARGIN_NATS
 
 if TYPE_CHECKING:
     from pliant.api import Study
@@ -24,6 +25,7 @@ def command(
     workers: int | None = typer.Option(None, help="Worker processes; by default one a core, 0 for none."),
     remeasure: bool = typer.Option(False, "--remeasure", help="Set aside records measured on weights that changed."),
     log: Log = typer.Option(Log.auto, help="jsonl: progress as JSON lines on standard output."),
+    margin: float = typer.Option(MARGIN_NATS, min=0.0, help="A rise that matters, in nats per token."),
     as_json: bool = typer.Option(False, "--json", help="Print the summary (or the dry run) as JSON."),
 ) -> None:
     from pliant.cli.running import quiet_libraries
@@ -40,7 +42,9 @@ def command(
     if remeasure:
         _set_aside(opened)
     tables, failures = run_and_watch([(opened.spec, opened.folder)], workers=workers, log=log)
-    conclude(tables, failures, report=opened.folder / "report.html", title=opened.spec.study, as_json=as_json)
+    conclude(
+        tables, failures, report=opened.folder / "report.html", title=opened.spec.study, as_json=as_json, margin=margin
+    )
 
 
 def _set_aside(study: "Study") -> None:

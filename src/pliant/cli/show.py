@@ -8,25 +8,28 @@ from pathlib import Path
 
 import typer
 
+from pliant.records.units import MARGIN_NATS
+
 
 def command(
     study: Path = typer.Argument(..., help="A study folder.", metavar="STUDY"),
     cell: str | None = typer.Argument(None, help="The first digits of a cell's name, as in records/<cell>."),
+    margin: float = typer.Option(MARGIN_NATS, min=0.0, help="A rise that matters, in nats per token."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
     if cell is None:
-        _verdict(study, as_json)
+        _verdict(study, margin, as_json)
     else:
         _cell(study, cell, as_json)
 
 
-def _verdict(study: Path, as_json: bool) -> None:
+def _verdict(study: Path, margin: float, as_json: bool) -> None:
     from pliant.cli.outcome import console
     from pliant.execution.table import read_table
     from pliant.report.summary import summarise
     from pliant.report.terminal import show
 
-    summary = summarise([read_table(study)])
+    summary = summarise([read_table(study)], margin=margin)
     if as_json:
         typer.echo(json.dumps(summary.to_json()))
     else:

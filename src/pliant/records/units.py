@@ -3,6 +3,8 @@
 import math
 import re
 
+MARGIN_NATS = 0.01
+"""A rise of the loss that matters, in nats per token, unless the user says otherwise."""
 _SCALE = {"": 1, "K": 1_000, "M": 1_000_000, "B": 1_000_000_000, "T": 1_000_000_000_000}
 _TOKENS = re.compile(r"([0-9][0-9_,]*(?:\.[0-9]+)?|\.[0-9]+)\s*([KMBT]?)", re.IGNORECASE)
 

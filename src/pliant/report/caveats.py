@@ -5,12 +5,11 @@ from collections.abc import Iterator, Sequence
 from pliant.report.finding import Finding
 from pliant.report.sentences import FEW_SEEDS
 from pliant.report.study import Study, budget_name
-from pliant.statistics import SELECTION_NOTE
 
 
 def caveats(study: Study, findings: Sequence[Finding]) -> tuple[str, ...]:
     """Unfinished cells first, then few seeds, confounds and grid edges."""
-    return (*_unfinished(study), *_seeds(study), *_confounds(study), *_grids(study), *_general(findings))
+    return (*_unfinished(study), *_seeds(study), *_confounds(study), *_grids(study))
 
 
 def _unfinished(study: Study) -> Iterator[str]:
@@ -66,8 +65,3 @@ def _grids(study: Study) -> Iterator[str]:
                 f"{len(short)} of {len(sweep.rates)} checkpoints; the tuned loss there is an upper bound. "
                 "Widen the grid."
             )
-
-
-def _general(findings: Sequence[Finding]) -> Iterator[str]:
-    if any(f.minimum.kind != "none in range" and f.modification != "none" for f in findings):
-        yield SELECTION_NOTE

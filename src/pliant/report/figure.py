@@ -122,9 +122,7 @@ class Trace:
             "hue": self.hue,
             "dash": self.dash,
             "band": self.band,
-            "legend": None
-            if self.role == "run"
-            else self.legend or (None if self.legend is None else self.name),
+            "legend": None if self.role == "run" else self.legend or (None if self.legend is None else self.name),
             "points": [point.to_json() for point in self.points],
         }
 

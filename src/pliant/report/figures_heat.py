@@ -61,9 +61,7 @@ def _cell(sweep: Sweep, budget: float, rate: float, quantity: str, ledger: Ledge
 
 def point_of(x: float, estimate: Estimate, kind: Kind, sources: Mapping[str, list[Json]]) -> Point:
     low, high = bounds(estimate)
-    return Point(
-        x=x, y=estimate.value, low=low, high=high, kind=kind, method=estimate.method, sources=sources
-    )
+    return Point(x=x, y=estimate.value, low=low, high=high, kind=kind, method=estimate.method, sources=sources)
 
 
 def _central(picks: Sequence[float], grid: Sequence[float]) -> float:

@@ -135,9 +135,7 @@ def ticks(found: Sequence[Series]) -> dict[float, str]:
 
 def slug(*parts: str) -> str:
     """Letters and digits joined by hyphens, for an id in the page."""
-    return "-".join(
-        "".join(c if c.isalnum() and c.isascii() else " " for c in " ".join(parts).lower()).split()
-    )
+    return "-".join("".join(c if c.isalnum() and c.isascii() else " " for c in " ".join(parts).lower()).split())
 
 
 def titled(text: str, where: str) -> str:

@@ -91,9 +91,7 @@ def _chosen_lines(
     return [Trace(name=name, group=name, role="mean", points=points(curve), hue=hue, dash=style), *runs]
 
 
-def _between_line(
-    sweep: Sweep, curve: Curve, quantity: str, ledger: Ledger, some: Sequence[Sweep], hue: int
-) -> Trace:
+def _between_line(sweep: Sweep, curve: Curve, quantity: str, ledger: Ledger, some: Sequence[Sweep], hue: int) -> Trace:
     tuned = sweep.tuned()
     found = []
     for budget in curve.budgets:

@@ -1,9 +1,11 @@
 """What one modification did over the budgets: minimum, rise, rank correlation, verdict."""
 
+import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypedDict
 
+from pliant.records.units import MARGIN_NATS
 from pliant.report.study import Study
 from pliant.statistics import (
     Curve,
@@ -11,15 +13,18 @@ from pliant.statistics import (
     Minimum,
     RankCorrelation,
     Series,
+    Steps,
     Sweep,
     base_of,
+    holm,
     judge,
     locate_minimum,
     sensitivity,
     spearman,
+    steps,
 )
 
-Rate = Literal["fixed", "tuned", "tuned, interpolated"]
+Rate = Literal["fixed", "tuned", "tuned, interpolated", "matched"]
 Quantity = Literal["pre-training loss", "task loss"]
 
 
@@ -27,7 +32,9 @@ Quantity = Literal["pre-training loss", "task loss"]
 class Finding:
     """One modified-loss curve. `strength` is None where the rate was tuned for each checkpoint.
 
-    `rank` correlates `rank_of` with budget for the mean curve, `rank_seeds` for each run.
+    `rank` correlates `rank_of` with budget for the mean curve, `rank_seeds` for each run; `steps` holds its steps.
+    `p_holm` is `minimum.bounds.p` adjusted over the study's primary curves: noise at every strength and fine-tuning at
+    its tuned rate; nan for the others.
     """
 
     trajectory: str
@@ -42,29 +49,40 @@ class Finding:
     rank_of: str
     rank: RankCorrelation
     rank_seeds: tuple[RankCorrelation, ...]
+    steps: Steps
+    p_holm: float
     diverged: int
+    left_out: tuple[int, ...]
     names: Mapping[float, str]
 
+    @property
+    def primary(self) -> bool:
+        noise = self.modification == "noise" and bool(self.strength)
+        return noise or (self.modification == "fine-tune" and self.rate == "tuned")
 
-def find(study: Study) -> tuple[Finding, ...]:
+
+def find(study: Study, margin: float = MARGIN_NATS) -> tuple[Finding, ...]:
     """Base, noise, fine-tuning at each fixed rate, then fine-tuning at the tuned rate.
 
     Series with fewer than two budgets, or no run measured at all of them, are left out.
     """
-    fixed = [f for s in _loss_series(study) if (f := _of_series(s, study)) is not None]
-    tuned = [f for sweep in study.sweeps for f in _of_sweep(sweep, study)]
-    return (*fixed, *tuned)
+    fixed = [f for s in _loss_series(study) if (f := _of_series(s, study, margin)) is not None]
+    tuned = [f for sweep in study.sweeps for f in _of_sweep(sweep, study, margin)]
+    return _adjusted([*fixed, *tuned])
+
+
+def _adjusted(found: list[Finding]) -> tuple[Finding, ...]:
+    adjusted = holm([f.minimum.bounds.p if f.primary else math.nan for f in found])
+    return tuple(replace(f, p_holm=p) for f, p in zip(found, adjusted, strict=True))
 
 
 def _loss_series(study: Study) -> Iterator[Series]:
     for modification in ("none", "noise", "fine-tune"):
-        yield from study.matching(
-            evaluation="pretraining-loss", metric="loss_nats", modification=modification
-        )
+        yield from study.matching(evaluation="pretraining-loss", metric="loss_nats", modification=modification)
     yield from study.matching(evaluation="task-loss", metric="loss_nats", modification="fine-tune")
 
 
-def _of_series(series: Series, study: Study) -> Finding | None:
+def _of_series(series: Series, study: Study, margin: float) -> Finding | None:
     curve, base = series.curve(), base_of(series.key, study.series)
     if not _complete(curve):
         return None
@@ -80,17 +98,18 @@ def _of_series(series: Series, study: Study) -> Finding | None:
         quantity="pre-training loss" if series.key.evaluation == "pretraining-loss" else "task loss",
         diverged=series.diverged(),
         names=series.names,
-        **_numbers(curve, ranked, "sensitivity" if forgets and base else "loss"),
+        **_numbers(curve, ranked, "sensitivity" if forgets and base else "loss", margin),
     )
 
 
-def _of_sweep(sweep: Sweep, study: Study) -> Iterator[Finding]:
+def _of_sweep(sweep: Sweep, study: Study, margin: float) -> Iterator[Finding]:
     base = _base(sweep, study)
     rates: tuple[tuple[Rate, Quantity, Curve], ...] = (
         ("tuned", "task loss", sweep.curve(lambda t: t.task_loss)),
         ("tuned, interpolated", "task loss", sweep.curve(lambda t: t.optimum_task_loss)),
         ("tuned", "pre-training loss", sweep.curve(lambda t: t.pretraining_loss)),
         ("tuned, interpolated", "pre-training loss", sweep.curve(lambda t: t.optimum_pretraining_loss)),
+        ("matched", "pre-training loss", sweep.matched()),
     )
     for rate, quantity, curve in rates:
         if not _complete(curve):
@@ -107,7 +126,7 @@ def _of_sweep(sweep: Sweep, study: Study) -> Iterator[Finding]:
             quantity=quantity,
             diverged=sum(t.diverged for t in sweep.tuned().values()),
             names=sweep.names,
-            **_numbers(curve, ranked, "sensitivity" if forgets else "loss"),
+            **_numbers(curve, ranked, "sensitivity" if forgets else "loss", margin),
         )
 
 
@@ -127,17 +146,23 @@ class _Numbers(TypedDict):
     rank_of: str
     rank: RankCorrelation
     rank_seeds: tuple[RankCorrelation, ...]
+    steps: Steps
+    p_holm: float
+    left_out: tuple[int, ...]
 
 
-def _numbers(curve: Curve, ranked: Curve, rank_of: str) -> _Numbers:
+def _numbers(curve: Curve, ranked: Curve, rank_of: str, margin: float) -> _Numbers:
     minimum, whole = locate_minimum(curve), ranked.complete()
     mean = whole.mean()
     return _Numbers(
         minimum=minimum,
-        judgement=judge(minimum),
+        judgement=judge(minimum, margin=margin),
         rank_of=rank_of,
         rank=spearman(list(mean), list(mean.values())),
         rank_seeds=tuple(
             spearman(whole.budgets, [whole.value(seed, b) for b in whole.budgets]) for seed in whole.seeds
         ),
+        steps=steps(ranked),
+        p_holm=math.nan,
+        left_out=tuple(sorted(set(curve.seeds) - set(curve.complete().seeds))),
     )

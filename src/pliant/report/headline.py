@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from pliant.report.finding import Finding
-from pliant.report.sentences import Places, family
-from pliant.report.study import budget_name, group_names, phrase
+from pliant.report.sentences import Places, family, undecided_words
+from pliant.report.study import budget_name, group_names, phrase, span_name
 from pliant.report.summary import StudySummary
-from pliant.report.terminal import strength_of
+from pliant.report.terminal import p_values, strength_of
 from pliant.statistics import RankCorrelation
 
 
@@ -18,6 +18,7 @@ class HeadlineRow:
 
     name: str
     lowest: str
+    span: str
     kind: str
     against: str
     rise: float
@@ -26,8 +27,10 @@ class HeadlineRow:
     runs: tuple[tuple[int, str, float], ...]
     rho: str
     rho_note: str
+    p: str
     verdict: str
     words: str
+    bound: float | None
     method: str
     diverged: int
 
@@ -55,9 +58,7 @@ def headline(summary: StudySummary) -> Headline:
     """The rows of the table, from the findings."""
     ordered = sorted(summary.findings, key=_order)
     places = group_names((f.trajectory, f.members) for f in summary.findings)
-    groups = [
-        _group(list(found), places) for _, found in groupby(ordered, key=lambda f: (_order(f), family(f)))
-    ]
+    groups = [_group(list(found), places) for _, found in groupby(ordered, key=lambda f: (_order(f), family(f)))]
     lasts = {budget_name(f.minimum.last, f.names) for f in summary.findings}
     return Headline(last=next(iter(lasts)) if len(lasts) == 1 else "", groups=tuple(groups))
 
@@ -89,6 +90,7 @@ def _row(finding: Finding) -> HeadlineRow:
     return HeadlineRow(
         name="loss" if base else strength_of(finding),
         lowest=budget_name(minimum.budget, finding.names),
+        span=span_name(minimum, finding.names),
         kind=minimum.kind,
         against=budget_name(minimum.against, finding.names),
         rise=rise.value,
@@ -97,11 +99,23 @@ def _row(finding: Finding) -> HeadlineRow:
         runs=tuple((s.seed, budget_name(s.budget, finding.names), s.rise.value) for s in minimum.seeds),
         rho=_rho(finding.rank),
         rho_note=_rho_note(finding),
+        p=p_values(finding),
         verdict=finding.judgement.verdict,
-        words=finding.judgement.words,
+        words=_words(finding),
+        bound=_bound(finding),
         method=rise.method,
         diverged=finding.diverged,
     )
+
+
+def _words(finding: Finding) -> str:
+    return finding.judgement.words if _bound(finding) is not None else undecided_words(finding)
+
+
+def _bound(finding: Finding) -> float | None:
+    """The one-sided bound, in nats, that decided the verdict."""
+    bounds = finding.minimum.bounds
+    return {"worse": bounds.at_least, "not worse": bounds.at_most}.get(finding.judgement.verdict)
 
 
 def _rho(rank: RankCorrelation) -> str:
@@ -112,4 +126,6 @@ def _rho_note(finding: Finding) -> str:
     """For the tooltip: what was ranked, the p-value, and rho in each run."""
     runs = ", ".join(_rho(rank) for rank in finding.rank_seeds)
     p = "" if finding.rank.p != finding.rank.p else f", p = {finding.rank.p:.3g} ({finding.rank.method})"
-    return f"{finding.rank_of} with budget{p}; each run: {runs}"
+    found = finding.steps
+    steps = f"; {found.up} of {len(found.steps)} steps shown to rise, {found.down} to fall ({found.method})"
+    return f"{finding.rank_of} with budget{p}; each run: {runs}{steps}"

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from pliant.execution.table import Table
 from pliant.records.expectation import ExpectationResult
 from pliant.records.identity import Json
+from pliant.records.units import MARGIN_NATS
 from pliant.report.figure import FORMULA, Ledger
 from pliant.report.sections import section
 
@@ -27,6 +28,7 @@ def write_report(
     title: str,
     notes: Sequence[str] = (),
     expectations: Sequence[ExpectationResult] = (),
+    margin: float = MARGIN_NATS,
 ) -> Path:
     """Write the report of `tables` to `out`, atomically, and return `out`.
 
@@ -36,7 +38,7 @@ def write_report(
     """
     if not tables:
         raise ValueError("a report needs at least one study, and none was given")
-    page = render(tables, title=title, notes=notes, expectations=expectations)
+    page = render(tables, title=title, notes=notes, expectations=expectations, margin=margin)
     out.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=out.parent, prefix=".part-", suffix=".html")
     try:
@@ -55,16 +57,14 @@ def render(
     title: str,
     notes: Sequence[str] = (),
     expectations: Sequence[ExpectationResult] = (),
+    margin: float = MARGIN_NATS,
 ) -> str:
     """The page as text. Everything from outside is escaped."""
     ledger = Ledger()
     taken: set[str] = set()
-    sections = [section(table, ledger, taken) for table in tables]
+    sections = [section(table, ledger, taken, margin) for table in tables]
     figures: dict[str, Json] = {
-        f.id: {**f.to_json(), "study": s.study.name}
-        for s in sections
-        for part in s.parts
-        for f in part.figures
+        f.id: {**f.to_json(), "study": s.study.name} for s in sections for part in s.parts for f in part.figures
     }
     data: dict[str, Json] = {
         "figures": figures,

@@ -37,13 +37,13 @@ class Section:
     parts: tuple[Part, ...]
 
 
-def section(table: Table, ledger: Ledger, taken: set[str]) -> Section:
+def section(table: Table, ledger: Ledger, taken: set[str], margin: float) -> Section:
     """The study of `table` on the page, its figures' readings entered in `ledger`.
 
     `taken` holds the ids of the page so far: names from outside may look alike once they are ids.
     """
     study = open_study(table)
-    summary = summarise_study(study)
+    summary = summarise_study(study, margin=margin)
     parts = tuple(_named(part, taken) for part in _parts(study, summary, ledger) if part.figures)
     return Section(
         id=_unique(slug(study.name), taken),

@@ -1,5 +1,6 @@
 """Findings in words."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
@@ -49,6 +50,29 @@ def interpolated(finding: Finding, findings: Sequence[Finding]) -> Finding | Non
     return next(found, None)
 
 
+def verdict_words(finding: Finding, unit: Unit) -> str:
+    """The verdict with the bound it goes by, or with what would decide it."""
+    judgement, bounds = finding.judgement, finding.minimum.bounds
+    if judgement.verdict == "worse":
+        return f"{judgement.words} (≥ {unit.signed(bounds.at_least)})"
+    if judgement.verdict == "not worse":
+        return f"{judgement.words} (≤ {unit.signed(bounds.at_most)})"
+    return undecided_words(finding)
+
+
+def undecided_words(finding: Finding) -> str:
+    """ "undecided (~9 seeds)": with so many the rise seen would probably be decided; alone if no number would."""
+    needed = finding.judgement.needed
+    if needed is None or needed == math.inf:
+        return "undecided"
+    return f"undecided (~{needed:.0f} {_replicates(finding)})"
+
+
+def _replicates(finding: Finding) -> str:
+    levels = finding.minimum.rise.levels
+    return {"pre-training seeds": "seeds", "draws": "draws", "held-out text": "times the text"}[levels[0]]
+
+
 def _where(finding: Finding, places: Places) -> str:
     name = places[finding.trajectory, finding.members]
     return f" ({name})" if name else ""
@@ -57,7 +81,7 @@ def _where(finding: Finding, places: Places) -> str:
 def _base(finding: Finding, unit: Unit, places: Places) -> str:
     minimum, where = finding.minimum, _where(finding, places)
     last = budget_name(minimum.last, finding.names)
-    if minimum.kind == "none in range":
+    if minimum.budget == minimum.last:
         return f"Without modification the loss falls to the last budget, {last}{where}."
     lowest = budget_name(minimum.budget, finding.names)
     rise = f"{unit.interval(minimum.rise)} {unit.name}"
@@ -81,9 +105,7 @@ def _turn(finding: Finding, unit: Unit) -> str:
     last, against = (budget_name(b, finding.names) for b in (minimum.last, minimum.against))
     measured = f"{last} minus {against}: {unit.interval(minimum.rise)} {unit.name}"
     if minimum.kind == "none in range":
-        return (
-            f"is lowest at the last budget, no upturn in range: {words} ({measured}){_signs(finding, unit)}."
-        )
+        return f"is lowest at the last budget, no upturn in range: {words} ({measured}){_signs(finding, unit)}."
     return f"is lowest at {against}; at {last} it is {words} ({measured}){_signs(finding, unit)}."
 
 
@@ -145,8 +167,4 @@ def _strengths(some: list[Finding], group: list[Finding]) -> str:
     places = [grid.index(f.strength) for f in some]
     names = [rate(f.strength or 0.0) for f in some]
     neighbours = places == list(range(places[0], places[0] + len(places)))
-    return (
-        f"{symbol} {names[0]} to {names[-1]}"
-        if neighbours and len(names) > 3
-        else f"{symbol} {', '.join(names)}"
-    )
+    return f"{symbol} {names[0]} to {names[-1]}" if neighbours and len(names) > 3 else f"{symbol} {', '.join(names)}"

@@ -1,5 +1,6 @@
 """One study opened for reporting: its readings, series, sweeps and unit, computed once."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -7,7 +8,7 @@ from pliant.execution.table import Table
 from pliant.records.units import format_tokens
 from pliant.report.figure import FEWEST_TOKENS
 from pliant.report.unit import Unit, unit_of
-from pliant.statistics import Reading, Series, SeriesKey, Sweep, gather, readings, sweeps
+from pliant.statistics import Minimum, Reading, Series, SeriesKey, Sweep, gather, readings, sweeps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +84,19 @@ def group_names(groups: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]
 def budget_name(budget: float, names: Mapping[float, str]) -> str:
     """Tokens as people write them; the checkpoint's name where the budget is only its place."""
     return format_tokens(budget) if budget >= FEWEST_TOKENS else names.get(budget, f"{budget:g}")
+
+
+def span_name(minimum: Minimum, names: Mapping[float, str]) -> str:
+    """The budgets that may be lowest: "820K–3.28M", "≥ 1.64M" or "≤ 819K" at an end of the range, "any"."""
+    low, high = minimum.interval
+    if not low and high == math.inf:
+        return "any"
+    if not low:
+        return f"≤ {budget_name(high, names)}"
+    if high == math.inf:
+        return f"≥ {budget_name(low, names)}"
+    first, last = budget_name(low, names), budget_name(high, names)
+    return first if low == high else f"{first}–{last}"
 
 
 def phrase(label: str) -> str:

@@ -6,11 +6,13 @@ from dataclasses import dataclass, fields, is_dataclass
 
 from pliant.execution.table import Table
 from pliant.records.identity import Json
-from pliant.records.units import format_tokens
+from pliant.records.units import MARGIN_NATS, format_tokens
+from pliant.report.advice import Advice, advise
 from pliant.report.caveats import caveats
 from pliant.report.finding import Finding, find
 from pliant.report.sentences import FEW_SEEDS, fixed_rate_sentences, interpolated, sentences
 from pliant.report.study import Study, open_study
+from pliant.report.tuning import SweepTrend, sweep_trends
 from pliant.report.unit import Unit
 
 
@@ -27,12 +29,21 @@ class StudySummary:
     unit: Unit
     headline: str
     scope: str
+    margin: float
+    advice: tuple[Advice, ...]
+    tuning: tuple[str, ...]
+    trends: tuple[SweepTrend, ...]
     verdicts: tuple[str, ...]
     fixed_rates: tuple[str, ...]
     findings: tuple[Finding, ...]
     caveats: tuple[str, ...]
     missing: int
     failed: int
+
+    @property
+    def short(self) -> tuple[str, ...]:
+        """What to say first: the advice, or what there is as long as nothing was modified."""
+        return tuple(advice.words for advice in self.advice) or self.verdicts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,18 +57,19 @@ class Summary:
         return _plain(self)
 
 
-def summarise(tables: Sequence[Table]) -> Summary:
+def summarise(tables: Sequence[Table], *, margin: float = MARGIN_NATS) -> Summary:
     """A summary of each study.
 
     Raises:
         ValueError: a modified and a base loss were measured on different tokens.
     """
-    return Summary(studies=tuple(summarise_study(open_study(table)) for table in tables))
+    return Summary(studies=tuple(summarise_study(open_study(table), margin=margin) for table in tables))
 
 
-def summarise_study(study: Study) -> StudySummary:
+def summarise_study(study: Study, *, margin: float = MARGIN_NATS) -> StudySummary:
     """The summary of a study that is already open."""
-    findings = find(study)
+    findings = find(study, margin)
+    trends = sweep_trends(study)
     return StudySummary(
         study=study.name,
         seeds=study.seeds,
@@ -65,6 +77,10 @@ def summarise_study(study: Study) -> StudySummary:
         unit=study.unit,
         headline=_headline(findings, len(study.seeds)),
         scope=_scope(study),
+        margin=margin,
+        advice=advise(study, findings),
+        tuning=tuple(trend.words for trend in trends),
+        trends=trends,
         verdicts=sentences(study, findings),
         fixed_rates=fixed_rate_sentences(study, findings),
         findings=findings,

@@ -8,8 +8,8 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from pliant.report.finding import Finding
-from pliant.report.sentences import Places, family
-from pliant.report.study import budget_name, group_names, phrase
+from pliant.report.sentences import Places, family, verdict_words
+from pliant.report.study import budget_name, group_names, phrase, span_name
 from pliant.report.summary import StudySummary, Summary
 from pliant.report.unit import rate
 
@@ -24,7 +24,8 @@ def show(summary: Summary, console: Console | None = None, *, every_rate: bool =
         screen.print(Text(study.study, style="bold").append(f"  {study.scope}", style="dim"))
         screen.print(_table(study, every_rate))
         screen.print(Text(study.headline, style="bold"))
-        _list(screen, (*study.verdicts, *study.fixed_rates), "•", "")
+        _list(screen, (advice.words for advice in study.advice), "→", "bold")
+        _list(screen, study.tuning, "•", "")
         _list(screen, study.caveats, "!", "dim")
 
 
@@ -38,7 +39,14 @@ def _list(screen: Console, lines: Iterable[str], mark: str, style: str) -> None:
 def _table(study: StudySummary, every_rate: bool) -> RichTable:
     table = RichTable(box=None, pad_edge=False, header_style="dim")
     table.add_column("modification")
-    for name in ("lowest at", f"last − lowest, {study.unit.name}", "each run", "Spearman", "verdict"):
+    for name in (
+        "lowest at [95 %]",
+        f"last − best earlier, {study.unit.name}",
+        "each run",
+        "Spearman",
+        "p, Holm",
+        "verdict",
+    ):
         table.add_column(name, justify="left" if name == "verdict" else "right")
     places = group_names((f.trajectory, f.members) for f in study.findings)
     for _, group in groupby(shown(study.findings, every_rate), key=family):
@@ -59,13 +67,28 @@ def shown(findings: Iterable[Finding], every_rate: bool) -> list[Finding]:
     ]
 
 
+_UNFIXED = {
+    "tuned": "tuned rate",
+    "tuned, interpolated": "tuned rate, interpolated",
+    "matched": "matched task loss",
+}
+
+
 def strength_of(finding: Finding) -> str:
     """ "γ 0.1", "rate 0.0064", "tuned rate"; for the base "no modification"."""
     if finding.modification == "none":
         return "no modification"
     if finding.strength is None:
-        return "tuned rate, interpolated" if finding.rate == "tuned, interpolated" else "tuned rate"
+        return _UNFIXED[finding.rate]
     return f"{'γ' if finding.modification == 'noise' else 'rate'} {rate(finding.strength)}"
+
+
+def p_values(finding: Finding) -> str:
+    """ "0.003, 0.02": of "the last budget is no worse than the best earlier one", raw and adjusted; en dash if none."""
+    if finding.minimum.bounds.p != finding.minimum.bounds.p or finding.modification == "none":
+        return "–"
+    raw = f"{finding.minimum.bounds.p:.2g}"
+    return f"{raw}, {finding.p_holm:.2g}" if finding.primary else raw
 
 
 def _title(finding: Finding, places: Places) -> Text:
@@ -88,9 +111,10 @@ def _row(finding: Finding, study: StudySummary, places: Places) -> tuple[Text, .
     rho = f"{finding.rank.rho:.2f}" if finding.rank.rho == finding.rank.rho else "–"
     return (
         name,
-        Text(f"{lowest} (last)" if minimum.kind == "none in range" else lowest),
+        Text(f"{lowest} [{span_name(minimum, finding.names)}]"),
         Text(unit.interval(minimum.rise)),
         Text(" ".join(unit.signed(seed.rise.value) for seed in minimum.seeds)),
         Text(rho.replace("-", "−")),
-        Text(finding.judgement.words, style="dim" if base else _STYLE[finding.judgement.verdict]),
+        Text(p_values(finding)),
+        Text(verdict_words(finding, study.unit), style="dim" if base else _STYLE[finding.judgement.verdict]),
     )

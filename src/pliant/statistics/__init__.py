@@ -3,47 +3,58 @@
 from pliant.statistics.contrast import contrast, within_run
 from pliant.statistics.curve import Curve
 from pliant.statistics.estimate import Estimate, over_draws, over_seeds
+from pliant.statistics.frontier import Frontier, frontiers
+from pliant.statistics.holm import holm
 from pliant.statistics.matched import MatchedLearning, matched_learning
-from pliant.statistics.minimum import SELECTION_NOTE, Minimum, SeedMinimum, locate_minimum
+from pliant.statistics.minimum import Bounds, Minimum, SeedMinimum, locate_minimum
 from pliant.statistics.rank import RankCorrelation, spearman
 from pliant.statistics.reading import Reading, reading, readings
 from pliant.statistics.sensitivity import Copy, paired_draws, sensitivity
 from pliant.statistics.series import Series, SeriesKey, base_of, gather
+from pliant.statistics.steps import Step, Steps, steps
 from pliant.statistics.sweep import Sweep, sweeps
+from pliant.statistics.trend import RateTrend, rate_trend
 from pliant.statistics.tuned import RatePoint, TunedRate, tune
-from pliant.statistics.verdict import MARGIN_NATS, Judgement, Verdict, judge
+from pliant.statistics.verdict import Judgement, Verdict, judge
 
 __all__ = [
-    "MARGIN_NATS",
-    "SELECTION_NOTE",
+    "Bounds",
     "Copy",
     "Curve",
     "Estimate",
+    "Frontier",
     "Judgement",
     "MatchedLearning",
     "Minimum",
     "RankCorrelation",
     "RatePoint",
+    "RateTrend",
     "Reading",
     "SeedMinimum",
     "Series",
     "SeriesKey",
+    "Step",
+    "Steps",
     "Sweep",
     "TunedRate",
     "Verdict",
     "base_of",
     "contrast",
+    "frontiers",
     "gather",
+    "holm",
     "judge",
     "locate_minimum",
     "matched_learning",
     "over_draws",
     "over_seeds",
     "paired_draws",
+    "rate_trend",
     "reading",
     "readings",
     "sensitivity",
     "spearman",
+    "steps",
     "sweeps",
     "tune",
     "within_run",

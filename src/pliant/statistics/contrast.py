@@ -28,9 +28,7 @@ def within_run(curve: Curve, *, seed: int, budget: float, against: float) -> Est
         ValueError: the run was not measured at both budgets.
     """
     if (seed, budget) not in curve.draws or (seed, against) not in curve.draws:
-        raise ValueError(
-            f"pre-training seed {seed} was not measured both at {budget:g} and at {against:g} tokens"
-        )
+        raise ValueError(f"pre-training seed {seed} was not measured both at {budget:g} and at {against:g} tokens")
     first, second = curve.draws[seed, budget], curve.draws[seed, against]
     shared = [draw for draw in first if draw in second]
     if not shared:

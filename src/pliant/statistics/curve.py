@@ -1,8 +1,8 @@
-"""A quantity at every budget, for every pre-training seed, with the draws behind each value."""
+"""A quantity at every budget, for every pre-training seed, with the draws and the text behind each value."""
 
 import math
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +11,20 @@ from pliant.statistics.estimate import Estimate, over_draws, over_seeds
 
 Draws = Mapping[Hashable, float]
 """One value a draw (an antithetic pair is one), keyed by what the draw has in common across budgets."""
+At = tuple[int, float]
+"""(pre-training seed, budget)"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """`draws[seed, budget]` holds the values of that run at that budget; budgets rise, in tokens."""
+    """`draws[seed, budget]` holds the values of that run at that budget; budgets rise, in tokens.
 
-    draws: Mapping[tuple[int, float], Draws]
+    `text[seed, budget]` holds jackknife pseudo-values over groups of held-out blocks, where blocks are known: their
+    mean is the value and their scatter says what other text would have given.
+    """
+
+    draws: Mapping[At, Draws]
+    text: Mapping[At, tuple[float, ...]] = field(default_factory=dict)
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -43,25 +50,28 @@ class Curve:
         """
         seeds = [seed for seed in self.seeds if (seed, budget) in self.draws]
         if not seeds:
-            raise ValueError(
-                f"nothing was measured at {budget:g} tokens; budgets are {_listed(self.budgets)}"
-            )
+            raise ValueError(f"nothing was measured at {budget:g} tokens; budgets are {_listed(self.budgets)}")
         if len(seeds) == 1:
             return over_draws(list(self.draws[seeds[0], budget].values()), seed=seeds[0])
         return over_seeds({seed: self.value(seed, budget) for seed in seeds})
 
     def of_seed(self, seed: int) -> "Curve":
         """The same curve with one seed only."""
-        return Curve(draws={key: draws for key, draws in self.draws.items() if key[0] == seed})
+        return self._keep({seed})
 
     def complete(self) -> "Curve":
         """The curve of the seeds measured at every budget: a mean over changing seeds bends by itself."""
-        whole = {s for s in self.seeds if all((s, budget) in self.draws for budget in self.budgets)}
-        return Curve(draws={key: draws for key, draws in self.draws.items() if key[0] in whole})
+        return self._keep({s for s in self.seeds if all((s, budget) in self.draws for budget in self.budgets)})
 
     def mean(self) -> dict[float, float]:
         """Budget -> mean over seeds of the mean over draws."""
         return {budget: self.at(budget).value for budget in self.budgets}
+
+    def _keep(self, seeds: set[int]) -> "Curve":
+        return Curve(
+            draws={at: draws for at, draws in self.draws.items() if at[0] in seeds},
+            text={at: groups for at, groups in self.text.items() if at[0] in seeds},
+        )
 
 
 def _listed(budgets: tuple[float, ...]) -> str:

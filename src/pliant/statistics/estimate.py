@@ -1,4 +1,4 @@
-"""A mean with its interval, and what was averaged: over pre-training seeds, or over draws within one run."""
+"""A mean with its interval, and what was averaged: over pre-training seeds, draws, or held-out text."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from scipy.special import stdtrit
 
-Level = Literal["pre-training seeds", "draws", "none"]
+Level = Literal["pre-training seeds", "draws", "held-out text"]
 CONFIDENCE = 0.95
 
 
@@ -16,9 +16,10 @@ CONFIDENCE = 0.95
 class Estimate:
     """A mean with a two-sided 95 % interval.
 
-    `level` says whose scatter the interval describes. Only "pre-training seeds" speaks about other runs of
-    the recipe; "draws" is conditional on one run; "none" means that a single value was there and `low`,
-    `high` and `standard_error` are nan. `values[i]` belongs to `seeds[i]`.
+    `levels` says whose scatter the interval describes, the replicates it rests on first. Only "pre-training seeds"
+    speaks about other runs of the recipe; an interval without that level is conditional on one run. With no level
+    a single value was there, and `low`, `high` and `standard_error` are nan. `values[i]` belongs to `seeds[i]`;
+    `n` counts the replicates of the first level.
     """
 
     value: float
@@ -28,13 +29,13 @@ class Estimate:
     n: int
     seeds: tuple[int, ...]
     values: tuple[float, ...]
-    level: Level
+    levels: tuple[Level, ...]
     method: str
 
     @property
     def conditional(self) -> bool:
         """Whether the interval, if any, holds for this run only."""
-        return self.level != "pre-training seeds"
+        return "pre-training seeds" not in self.levels
 
     @property
     def has_interval(self) -> bool:
@@ -69,7 +70,7 @@ def _estimate(values: list[float], seeds: tuple[int, ...], level: Level) -> Esti
     mean = math.fsum(values) / n
     error = float(np.std(values, ddof=1)) / math.sqrt(n) if n > 1 else math.nan
     half = float(stdtrit(n - 1, 0.5 + CONFIDENCE / 2)) * error if n > 1 else math.nan
-    reached: Level = level if n > 1 else "none"
+    levels: tuple[Level, ...] = (level,) if n > 1 else ()
     return Estimate(
         value=mean,
         low=mean - half,
@@ -78,13 +79,16 @@ def _estimate(values: list[float], seeds: tuple[int, ...], level: Level) -> Esti
         n=n,
         seeds=seeds,
         values=tuple(values) if level == "pre-training seeds" else (mean,),
-        level=reached,
-        method=_method(reached, n),
+        levels=levels,
+        method=f"95 % t-interval over {counted(levels, n)}" if levels else "one value, no interval",
     )
 
 
-def _method(level: Level, n: int) -> str:
-    if level == "none":
-        return "one value, no interval"
-    what = "pre-training seeds" if level == "pre-training seeds" else "draws within one pre-training run"
-    return f"95 % t-interval over {n} {what}"
+def counted(levels: tuple[Level, ...], n: int) -> str:
+    """What an interval rests on, in words: "3 pre-training seeds and held-out text"."""
+    first = {
+        "pre-training seeds": f"{n} pre-training seeds",
+        "draws": f"{n} draws within one pre-training run",
+        "held-out text": f"{n} groups of held-out text within one pre-training run",
+    }[levels[0]]
+    return " and ".join((first, *levels[1:]))

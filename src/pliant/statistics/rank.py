@@ -38,14 +38,10 @@ def spearman(x: Sequence[float], y: Sequence[float]) -> RankCorrelation:
     n = len(x)
     first, second = _ranks(x), _ranks(y)
     if n < 3 or len(set(first)) == 1 or len(set(second)) == 1:
-        return RankCorrelation(
-            rho=math.nan, p=math.nan, n=n, method="undefined: constant, or under 3 budgets"
-        )
+        return RankCorrelation(rho=math.nan, p=math.nan, n=n, method="undefined: constant, or under 3 budgets")
     rho = float(np.corrcoef(first, second)[0, 1])
     if n <= LARGEST_EXACT:
-        return RankCorrelation(
-            rho=rho, p=_exact(first, second), n=n, method="exact permutation test, two-sided"
-        )
+        return RankCorrelation(rho=rho, p=_exact(first, second), n=n, method="exact permutation test, two-sided")
     return RankCorrelation(rho=rho, p=_approximate(rho, n), n=n, method="t approximation, two-sided")
 
 

@@ -49,7 +49,11 @@ def require_same_tokens(copies: Iterable[Copy], base: Copy) -> None:
 def sensitivity(modified: Curve, base: Curve) -> Curve:
     """modified - base at every seed and budget where both are, draw by draw. Units: those of the losses."""
     keys = [key for key in modified.draws if key in base.draws]
-    return Curve(draws={key: _less(modified.draws[key], base.value(*key)) for key in keys})
+    texts = [key for key in keys if len(modified.text.get(key, ())) == len(base.text.get(key, ())) > 0]
+    return Curve(
+        draws={key: _less(modified.draws[key], base.value(*key)) for key in keys},
+        text={key: tuple(m - b for m, b in zip(modified.text[key], base.text[key], strict=True)) for key in texts},
+    )
 
 
 def _less(draws: Draws, base: float) -> Mapping[Hashable, float]:

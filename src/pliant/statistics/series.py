@@ -4,6 +4,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from pliant.statistics.curve import Curve
+from pliant.statistics.levels import group_sums, pseudo_values, without_each
 from pliant.statistics.reading import Reading
 from pliant.statistics.sensitivity import Copy, paired_draws, require_same_tokens, sensitivity
 
@@ -40,7 +41,10 @@ class Series:
     def curve(self) -> Curve:
         """The modified value; points with any diverged reading are left out."""
         good = {key: values for key, values in self.points.items() if all(r.usable for r in values)}
-        return Curve(draws={key: paired_draws(_copies(values)) for key, values in good.items()})
+        return Curve(
+            draws={key: paired_draws(_copies(values)) for key, values in good.items()},
+            text={key: groups for key, values in good.items() if (groups := _text(values))},
+        )
 
     def diverged(self) -> int:
         """How many points hold a diverged reading."""
@@ -110,6 +114,16 @@ def _places(rows: list[Reading]) -> dict[tuple[str, str, str, int | None], float
             unknown[name[:2]] = unknown.get(name[:2], 0) + 1
             places[name] = float(unknown[name[:2]])
     return places
+
+
+def _text(values: Iterable[Reading]) -> tuple[float, ...]:
+    """Pseudo-values over groups of text of the mean over copies; empty where the blocks are not known."""
+    copies = [group_sums(r.blocks, r.count) for r in values]
+    if not copies or not all(copies):
+        return ()
+    pooled = [(sum(s for s, _ in group), sum(c for _, c in group)) for group in zip(*copies, strict=True)]
+    whole = sum(s for s, _ in pooled) / sum(c for _, c in pooled)
+    return pseudo_values(whole, without_each(pooled))
 
 
 def _copies(values: Iterable[Reading]) -> list[Copy]:

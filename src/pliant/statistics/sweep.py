@@ -3,17 +3,23 @@
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
-from pliant.statistics.curve import Curve, Draws
+from pliant.statistics.curve import At, Curve
+from pliant.statistics.frontier import frontiers
+from pliant.statistics.levels import TEXT_GROUPS, group_sums, pseudo_values, without_each
 from pliant.statistics.matched import matched_learning
 from pliant.statistics.reading import Reading
 from pliant.statistics.series import SeriesKey, gather
+from pliant.statistics.trend import RateTrend, rate_trend
 from pliant.statistics.tuned import RatePoint, TunedRate, tune
 
 _Name = tuple[str, str, str, str, str]
 """(study, trajectory, members, label, task)"""
 _At = tuple[int, float, float, str]
 """(pre-training seed, budget, rate, quantity)"""
+Rates = Mapping[At, tuple[RatePoint, ...]]
+"""(pre-training seed, budget) -> its points, rates rising"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +27,9 @@ class Sweep:
     """All rates of one fine-tuning label on one trajectory.
 
     `rates[seed, budget]` are the points; several fine-tuning seeds at one rate are averaged, and one diverged
-    seed makes the rate diverged. `readings` holds what stands behind (seed, budget, rate), by quantity.
+    seed makes the rate diverged. `rates_without[g]` are the points without group g of the validation and the test
+    text, so that a choice of rate can be made again (empty where blocks are not known). `readings` holds what
+    stands behind (seed, budget, rate), by quantity.
     """
 
     study: str
@@ -29,30 +37,63 @@ class Sweep:
     members: str
     label: str
     task: str
-    rates: Mapping[tuple[int, float], tuple[RatePoint, ...]]
+    rates: Rates
+    rates_without: tuple[Rates, ...]
     readings: Mapping[_At, tuple[Reading, ...]]
     names: Mapping[float, str]
 
-    def tuned(self) -> dict[tuple[int, float], TunedRate]:
+    def tuned(self) -> dict[At, TunedRate]:
         """(seed, budget) -> the tuned rate; a point whose rates all diverged is left out."""
-        good = {at: points for at, points in self.rates.items() if any(not p.diverged for p in points)}
-        return {at: tune(points) for at, points in good.items()}
+        return _tuned(self.rates)
 
     def curve(self, of: Callable[[TunedRate], float]) -> Curve:
         """One number of the tuned rate over budgets, e.g. `lambda t: t.task_loss`."""
-        return Curve(draws={at: {"tuned": of(tuned)} for at, tuned in self.tuned().items()})
+        return self._curve("tuned", lambda rates: {at: of(tuned) for at, tuned in _tuned(rates).items()})
 
     def matched(self) -> Curve:
-        """Pre-training loss at matched task loss, each run at its own target.
+        """Pre-training loss at matched task loss, each run at its own target. Where all diverged, nothing."""
+        return self._curve("matched", _matched)
 
-        Raises:
-            ValueError: a budget has no rate that did not diverge.
-        """
-        draws: dict[tuple[int, float], Draws] = {}
-        for seed in sorted({seed for seed, _ in self.rates}):
-            found = matched_learning({b: points for (s, b), points in self.rates.items() if s == seed})
-            draws.update({(seed, b): {"matched": p.pretraining_loss} for b, p in found.chosen.items()})
-        return Curve(draws=draws)
+    def hypervolume(self) -> Curve:
+        """Minus the area above the learning-forgetting frontier, so that lower is better as for a loss."""
+        return self._curve("hypervolume", _hypervolume)
+
+    def trend(self) -> RateTrend | None:
+        """How the tuned rate moves with budget; None under three budgets."""
+        return rate_trend(self.tuned())
+
+    def _curve(self, name: str, compute: Callable[[Rates], Mapping[At, float]]) -> Curve:
+        """What `compute` makes of the rates, and of the rates without each group of text."""
+        values = compute(self.rates)
+        without = [compute(rates) for rates in self.rates_without]
+        return Curve(
+            draws={at: {name: value} for at, value in values.items()},
+            text={at: pseudo_values(value, [w[at] for w in without]) for at, value in values.items() if without},
+        )
+
+
+def _tuned(rates: Rates) -> dict[At, TunedRate]:
+    return {at: tune(points) for at, points in rates.items() if _trained(points)}
+
+
+def _trained(points: tuple[RatePoint, ...]) -> bool:
+    """Whether any positive rate did not diverge."""
+    return any(p.rate > 0 and not p.diverged for p in points)
+
+
+def _matched(rates: Rates) -> dict[At, float]:
+    found = {seed: matched_learning(of).chosen for seed, of in _by_seed(rates).items()}
+    return {(seed, b): point.pretraining_loss for seed, chosen in found.items() for b, point in chosen.items()}
+
+
+def _hypervolume(rates: Rates) -> dict[At, float]:
+    found = {seed: frontiers(of) for seed, of in _by_seed(rates).items()}
+    return {(seed, b): -frontier.hypervolume for seed, of in found.items() for b, frontier in of.items()}
+
+
+def _by_seed(rates: Rates) -> dict[int, dict[float, tuple[RatePoint, ...]]]:
+    seeds = sorted({seed for (seed, _), points in rates.items() if _trained(points)})
+    return {seed: {b: p for (s, b), p in rates.items() if s == seed and _trained(p)} for seed in seeds}
 
 
 def sweeps(readings: Iterable[Reading]) -> tuple[Sweep, ...]:
@@ -84,18 +125,14 @@ def _quantity(key: SeriesKey) -> str | None:
 
 def _sweep(name: _Name, found: Mapping[_At, tuple[Reading, ...]], names: Mapping[float, str]) -> Sweep:
     study, trajectory, members, label, task = name
-    rates: dict[tuple[int, float], tuple[RatePoint, ...]] = {}
-    for seed, budget, rate in sorted({at[:3] for at in found}):
-        point = _point(rate, {q: found.get((seed, budget, rate, q), ()) for q in _QUANTITIES})
-        if point is not None:
-            rates[seed, budget] = (*rates.get((seed, budget), ()), point)
     return Sweep(
         study=study,
         trajectory=trajectory,
         members=members,
         label=label,
         task=task,
-        rates=rates,
+        rates=_rates(found, _mean),
+        rates_without=_rates_without(found),
         readings=found,
         names=names,
     )
@@ -104,12 +141,42 @@ def _sweep(name: _Name, found: Mapping[_At, tuple[Reading, ...]], names: Mapping
 _QUANTITIES = ("task loss, validation", "task loss, test", "pre-training loss")
 
 
-def _point(rate: float, found: Mapping[str, tuple[Reading, ...]]) -> RatePoint | None:
+def _rates(found: Mapping[_At, tuple[Reading, ...]], loss: Callable[[tuple[Reading, ...]], float]) -> Rates:
+    rates: dict[At, tuple[RatePoint, ...]] = {}
+    for seed, budget, rate in sorted({at[:3] for at in found}):
+        values = {quantity: found.get((seed, budget, rate, quantity), ()) for quantity in _QUANTITIES}
+        point = _point(rate, values, loss)
+        if point is not None:
+            rates[seed, budget] = (*rates.get((seed, budget), ()), point)
+    return rates
+
+
+def _rates_without(found: Mapping[_At, tuple[Reading, ...]]) -> tuple[Rates, ...]:
+    """The rates without each group of text; empty if the blocks of any usable reading are not known."""
+    losses: dict[int, tuple[float, ...]] = {}
+    for reading in (r for values in found.values() for r in values if r.usable):
+        groups = group_sums(reading.blocks, reading.count)
+        if not groups:
+            return ()
+        losses[id(reading)] = without_each(groups)
+    return tuple(_rates(found, partial(_mean_without, losses, group)) for group in range(TEXT_GROUPS))
+
+
+def _mean(found: tuple[Reading, ...]) -> float:
+    return math.fsum(r.value for r in found) / len(found)
+
+
+def _mean_without(losses: Mapping[int, tuple[float, ...]], group: int, found: tuple[Reading, ...]) -> float:
+    return math.fsum(losses[id(r)][group] for r in found) / len(found)
+
+
+def _point(
+    rate: float, found: Mapping[str, tuple[Reading, ...]], loss: Callable[[tuple[Reading, ...]], float]
+) -> RatePoint | None:
     """None while the cell is unfinished; a diverged cell needs only one reading that says so."""
-    everything = [r for values in found.values() for r in values]
-    if any(not r.usable for r in everything):
+    if any(not r.usable for values in found.values() for r in values):
         return RatePoint(rate=rate, diverged=True)
     if not all(found.values()):
         return None
-    means = [math.fsum(r.value for r in found[q]) / len(found[q]) for q in _QUANTITIES]
-    return RatePoint(rate=rate, validation_task_loss=means[0], task_loss=means[1], pretraining_loss=means[2])
+    validation, test, pretraining = (loss(found[quantity]) for quantity in _QUANTITIES)
+    return RatePoint(rate=rate, validation_task_loss=validation, task_loss=test, pretraining_loss=pretraining)

@@ -1,22 +1,33 @@
-"""worse, not worse, or undecided: the rise at the last budget against a margin."""
+"""worse, not worse, or undecided: the rise at the last budget against a margin, and what would decide it."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
-from pliant.statistics.estimate import Estimate
-from pliant.statistics.minimum import Minimum
+from scipy.special import stdtrit
+
+from pliant.records.units import MARGIN_NATS
+from pliant.statistics.estimate import CONFIDENCE, Estimate
+from pliant.statistics.lowest import PRICE_OF_CHOICE
+from pliant.statistics.minimum import Bounds, Minimum
 
 Verdict = Literal["worse", "not worse", "undecided"]
-MARGIN_NATS = 0.01
+MOST_REPLICATES = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """The verdict on one modified-loss curve. `runs` holds each run's own verdict, by its draws."""
+    """The verdict on one modified-loss curve. `runs` holds each run's own verdict, by its draws and text.
+
+    `needed` is how many replicates of the first level would probably decide an undecided rise of the size seen:
+    None if it is decided, `math.inf` if more than `MOST_REPLICATES` (the rise is about the margin, or held-out
+    text limits it).
+    """
 
     verdict: Verdict
     conditional: bool
     margin: float
+    needed: float | None
     runs: tuple[Verdict, ...]
 
     @property
@@ -27,24 +38,40 @@ class Judgement:
 
 
 def judge(minimum: Minimum, *, margin: float = MARGIN_NATS) -> Judgement:
-    """worse: the interval of the rise lies above `margin`; not worse: below it; else undecided.
+    """worse: the one-sided 95 % lower bound of the rise lies above `margin`; not worse: the upper bound does not.
 
     Raises:
-        ValueError: `margin` is negative.
+        ValueError: `margin` is negative or not finite.
     """
-    if margin < 0:
-        raise ValueError(f"margin is {margin}; give a non-negative loss in nats")
+    if not 0 <= margin < math.inf:
+        raise ValueError(f"margin is {margin}; give a finite non-negative loss in nats")
+    verdict = _verdict(minimum.bounds, margin)
     return Judgement(
-        verdict=_verdict(minimum.rise, margin),
+        verdict=verdict,
         conditional=minimum.rise.conditional,
         margin=margin,
-        runs=tuple(_verdict(seed.rise, margin) for seed in minimum.seeds),
+        needed=_needed(minimum.rise, margin) if verdict == "undecided" else None,
+        runs=tuple(_verdict(seed.bounds, margin) for seed in minimum.seeds),
     )
 
 
-def _verdict(rise: Estimate, margin: float) -> Verdict:
-    if not rise.has_interval:
-        return "undecided"
-    if rise.low > margin:
+def _verdict(bounds: Bounds, margin: float) -> Verdict:
+    if bounds.at_least > margin:
         return "worse"
-    return "not worse" if rise.high < margin else "undecided"
+    return "not worse" if bounds.at_most <= margin else "undecided"
+
+
+def _needed(rise: Estimate, margin: float) -> float:
+    """Replicates n with t(.95 price-adjusted, n-1) x error(n) at most the distance of the rise from the margin.
+
+    The error is taken to fall as 1 / sqrt(n) from that of today.
+    """
+    n, error = rise.n, rise.standard_error
+    distance = abs(rise.value - margin)
+    if not error > 0 or not distance > 0:
+        return math.inf
+    for more in range(n + 1, MOST_REPLICATES + 1):
+        quantile = float(stdtrit(more - 1, 1 - (1 - CONFIDENCE) / PRICE_OF_CHOICE))
+        if quantile * error * math.sqrt(n / more) <= distance:
+            return more
+    return math.inf
