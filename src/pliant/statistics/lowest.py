@@ -21,7 +21,9 @@ Array = NDArray[np.float64]
 SOFTNESS = 2.0
 """A budget this many standard errors above the lowest weighs exp(-1/2) in "the lowest of the others"."""
 REACH = 4.0
-"""Budgets farther than this many standard errors above the lowest are not candidates for it."""
+"""Budgets farther than this many standard errors above the lowest have no weight in it."""
+CANDIDATES = 2.5
+"""Budgets nearer than this to the lowest may be it, and bound the difference from above."""
 PRICE_OF_CHOICE = 1.2
 """p-values are multiplied by this: with two or three replicates the choice still costs up to a fifth of the level
 (docs/calibration.md)."""
@@ -76,7 +78,8 @@ def above_lowest(rows: Rows, text: Rows | None, column: int) -> AboveLowest:
     has mean at most R whatever was chosen, and is exactly that of a fixed contrast where one budget is clearly the
     lowest. The mean of z gets Student's t over replicates: no equal variances, no independence between budgets is
     assumed. `text` holds replicates of a second source (groups of held-out blocks, common to all rows); its
-    variance is added, and degrees of freedom follow Welch and Satterthwaite.
+    variance is added, each group is compared at a choice made without it, and degrees of freedom follow Welch and
+    Satterthwaite.
 
     Args:
         rows: one curve a replicate, at least two of each.
@@ -97,11 +100,13 @@ def above_lowest(rows: Rows, text: Rows | None, column: int) -> AboveLowest:
     rest = rows[..., others]
     mean = rows.mean(axis=-2)
     left_out = (rest.sum(axis=-2)[..., None, :] - rest) / (n - 1)
-    weights = _soft_lowest(left_out, np.asarray(np.sqrt(2 * (noise / (n - 1) + shared)))[..., None, None])
-    z = rows[..., column] - (weights * rest).sum(axis=-1)
-    z_text = None
-    if text is not None:
-        z_text = text[..., column] - (weights.mean(axis=-2)[..., None, :] * text[..., others]).sum(axis=-1)
+    spread = np.asarray(np.sqrt(2 * (noise / (n - 1) + shared)))
+    if text is None:
+        weights = _soft_lowest(left_out, spread[..., None, None])
+        z, z_text = rows[..., column] - (weights * rest).sum(axis=-1), None
+    else:
+        each = _each_text(rows, text, column, others, left_out, spread)
+        z, z_text = each.mean(axis=-1), each.mean(axis=-2)
     error, freedom = standard_error(z, z_text)
     gap_error, gap_freedom = standard_error(
         np.moveaxis(rows[..., column, None] - rest, -1, -2),
@@ -117,8 +122,18 @@ def above_lowest(rows: Rows, text: Rows | None, column: int) -> AboveLowest:
         gaps=gaps,
         gap_errors=gap_error,
         gap_degrees_of_freedom=gap_freedom,
-        candidates=heights <= REACH,
+        candidates=heights <= CANDIDATES,
     )
+
+
+def _each_text(rows: Array, text: Array, column: int, others: list[int], left_out: Array, spread: Array) -> Array:
+    """z for every replicate and group of text, (..., n, groups): neither of the two has a part in its own choice."""
+    g = text.shape[-2]
+    here = text - text.mean(axis=-2, keepdims=True)
+    elsewhere = -here[..., others] / (g - 1)
+    weights = _soft_lowest(left_out[..., :, None, :] + elsewhere[..., None, :, :], spread[..., None, None, None])
+    curves = rows[..., :, None, :] + here[..., None, :, :]
+    return np.asarray(curves[..., column] - (weights * curves[..., others]).sum(axis=-1))
 
 
 def _interaction_variance(rows: Array) -> Array:

@@ -9,7 +9,7 @@ from scipy.special import stdtrit
 from pliant.statistics.curve import Curve
 from pliant.statistics.estimate import CONFIDENCE, Level
 from pliant.statistics.levels import replicates
-from pliant.statistics.lowest import standard_error
+from pliant.statistics.lowest import Rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,10 +59,7 @@ def steps(curve: Curve) -> Steps:
     means = np.diff(whole.values().mean(axis=0))
     half = np.full(means.shape, math.nan)
     if found.levels:
-        rows = np.diff(found.rows, axis=-1).T
-        text = None if found.text is None else np.diff(found.text, axis=-1).T
-        error, freedom = standard_error(rows, text)
-        half = stdtrit(freedom, 1 - (1 - CONFIDENCE) / (2 * len(means))) * error
+        _, half = step_intervals(found.rows, found.text)
     return Steps(
         steps=tuple(
             Step(before=budgets[k], after=budgets[k + 1], value=float(m), low=float(m - h), high=float(m + h))
@@ -71,3 +68,22 @@ def steps(curve: Curve) -> Steps:
         levels=found.levels,
         method="simultaneous 95 % t-intervals, Bonferroni" if found.levels else "one value, no interval",
     )
+
+
+def step_intervals(rows: Rows, text: Rows | None) -> tuple[np.ndarray, np.ndarray]:
+    """(mean, half-width) of every step, (..., budgets - 1): all intervals together hold with 95 % probability.
+
+    With two sources the squared half-widths add, each with its own t quantile: Welch's degrees of freedom are too
+    many for quantiles as far out as Bonferroni's with two runs (92 % coverage, docs/calibration.md has this one's).
+    """
+    differences = np.diff(rows, axis=-1)
+    squared = _squared_half_width(differences)
+    if text is not None:
+        squared = squared + _squared_half_width(np.diff(text, axis=-1))
+    return differences.mean(axis=-2), np.asarray(np.sqrt(squared))
+
+
+def _squared_half_width(differences: Rows) -> np.ndarray:
+    n, steps = differences.shape[-2:]
+    quantile = stdtrit(n - 1, 1 - (1 - CONFIDENCE) / (2 * steps))
+    return np.asarray(quantile**2 * differences.var(axis=-2, ddof=1) / n)
