@@ -16,6 +16,8 @@ from pliant.records.units import MARGIN_NATS
 
 if TYPE_CHECKING:
     from pliant.api import Study
+    from pliant.execution.engine import TaskFailure
+    from pliant.execution.table import Table
 
 
 def command(
@@ -24,6 +26,9 @@ def command(
     dry_run: bool = typer.Option(False, "--dry-run", help="List the cells and the estimated time; run nothing."),
     workers: int | None = typer.Option(None, help="Worker processes; by default one a core, 0 for none."),
     remeasure: bool = typer.Option(False, "--remeasure", help="Set aside records measured on weights that changed."),
+    extend_grids: bool = typer.Option(
+        False, "--extend-grids", help="Where a best rate lies at the edge of its grid, add rates and go on."
+    ),
     log: Log = typer.Option(Log.auto, help="jsonl: progress as JSON lines on standard output."),
     margin: float = typer.Option(MARGIN_NATS, min=0.0, help="A rise that matters, in nats per token."),
     as_json: bool = typer.Option(False, "--json", help="Print the summary (or the dry run) as JSON."),
@@ -45,6 +50,29 @@ def command(
     conclude(
         tables, failures, report=opened.folder / "report.html", title=opened.spec.study, as_json=as_json, margin=margin
     )
+
+
+ROUNDS = 3
+"""So often are grids made longer before their edge is reported as it is."""
+
+
+def _extend(
+    study: "Study", tables: "list[Table]", failures: "list[TaskFailure]", workers: int | None, log: Log
+) -> "tuple[list[Table], list[TaskFailure]]":
+    """Run again with longer grids as long as a best rate lies at an end, `ROUNDS` times at most."""
+    from pliant.cli.running import run_and_watch
+    from pliant.report.study import open_study
+    from pliant.report.tuning import short_grids
+    from pliant.studies.grids import extend_grids
+
+    spec = study.spec
+    for _ in range(ROUNDS):
+        longer = extend_grids(spec, short_grids(open_study(tables[0])))
+        if longer == spec:
+            break
+        spec = longer
+        tables, failures = run_and_watch([(spec, study.folder)], workers=workers, log=log)
+    return tables, failures
 
 
 def _set_aside(study: "Study") -> None:

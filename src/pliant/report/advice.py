@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from pliant.report.confirmation import Confirmation, Outcome
 from pliant.report.finding import Finding
-from pliant.report.sentences import FEW_SEEDS, family, interpolated, verdict_words
+from pliant.report.sentences import family, interpolated, verdict_words
 from pliant.report.study import Study, budget_name, capital, phrase, span_name
 from pliant.report.unit import rate
 from pliant.statistics import Verdict
@@ -18,8 +19,8 @@ class Advice:
 
     `checkpoint` (at `budget` tokens) is where the modified loss is lowest; `candidates` are all that may be lowest,
     with 95 % probability. `overtrained_from` is the budget from which on more pre-training is shown to hurt, None if
-    that is not shown; `verdict`, `at_least`, `at_most` (nats), `p` and `p_holm` say how sure. `confirmed` is None
-    until `pliant confirm` has repeated it on fresh seeds.
+    that is not shown; `verdict`, `at_least`, `at_most` (nats), `p` and `p_holm` say how sure. `confirmation`
+    is what fresh seeds said of it, None if `pliant confirm` has not been run or had no reason to repeat it.
     """
 
     target: str
@@ -34,17 +35,17 @@ class Advice:
     p: float
     p_holm: float
     conditional: bool
-    exploratory: bool
-    confirmed: bool | None
+    confirmation: Outcome | None
     words: str
 
 
-def advise(study: Study, findings: Sequence[Finding]) -> tuple[Advice, ...]:
+def advise(study: Study, findings: Sequence[Finding], confirmed: Sequence[Confirmation] = ()) -> tuple[Advice, ...]:
     """Fine-tuning at the tuned rate for task and text; of noise, the smallest strength shown to hurt or the largest."""
     tuned = [f for f in findings if f.rate == "tuned"]
     noise = [f for f in findings if f.modification == "noise" and f.strength]
     chosen = [_telling(list(group)) for _, group in groupby(noise, key=family)]
-    return tuple(_advice(study, f, findings) for f in (*tuned, *chosen))
+    outcomes = {c.frozen.curve: c.outcome for c in confirmed}
+    return tuple(_advice(study, f, findings, outcomes.get(f.curve)) for f in (*tuned, *chosen))
 
 
 def _telling(group: list[Finding]) -> Finding:
@@ -56,12 +57,11 @@ def _strength(finding: Finding) -> float:
     return finding.strength or 0.0
 
 
-def _advice(study: Study, finding: Finding, findings: Sequence[Finding]) -> Advice:
+def _advice(study: Study, finding: Finding, findings: Sequence[Finding], outcome: Outcome | None) -> Advice:
     minimum, judgement = finding.minimum, finding.judgement
     other = interpolated(finding, findings)
     sure = judgement.verdict == "worse" and (other is None or other.judgement.verdict == "worse")
     target = _target(finding, study)
-    exploratory = len(study.seeds) < FEW_SEEDS or judgement.conditional
     return Advice(
         target=target,
         modification=finding.label,
@@ -75,9 +75,8 @@ def _advice(study: Study, finding: Finding, findings: Sequence[Finding]) -> Advi
         p=minimum.bounds.p,
         p_holm=finding.p_holm,
         conditional=judgement.conditional,
-        exploratory=exploratory,
-        confirmed=None,
-        words=f"{target}: {_words(finding, study, sure)}{' Exploratory.' if exploratory else ''}",
+        confirmation=outcome,
+        words=f"{target}: {_words(finding, study, sure)} {_standing(outcome)}",
     )
 
 
@@ -101,6 +100,15 @@ def _words(finding: Finding, study: Study, sure: bool) -> str:
         return f"{choice}; not overtrained in range, the last budget ({last}) is {how} {unit.name}."
     if finding.judgement.verdict == "worse":
         return f"{choice}; whether {last} is worse hangs on the grid of rates."
+    return f"{choice}; whether {last} is overtrained: {how}{_why(finding)}."
+
+
+def _standing(outcome: Outcome | None) -> str:
+    return "(exploratory)" if outcome is None or outcome == "not measured" else f"({outcome} on fresh seeds)"
+
+
+def _why(finding: Finding) -> str:
+    if not finding.minimum.rise.levels:
+        return ", with one value a budget there is nothing to test with: give seeds, draws or blocks"
     needed = finding.judgement.needed
-    more = "" if needed is None or not math.isinf(needed) else " The rise seen is too close to the margin to settle."
-    return f"{choice}; whether {last} is overtrained: {how}.{more}"
+    return ", the rise seen is too close to the margin" if needed is not None and math.isinf(needed) else ""

@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 
-from pliant.report.finding import Finding
-from pliant.report.sentences import FEW_SEEDS
+from pliant.report.confounds import confound_sentences, confounds, rates_known
+from pliant.report.finding import Finding, unjudged
+from pliant.report.sentences import FEW_SEEDS, strength_name
 from pliant.report.study import Study, budget_name
 
 
 def caveats(study: Study, findings: Sequence[Finding]) -> tuple[str, ...]:
     """Unfinished cells first, then few seeds, confounds and grid edges."""
-    return (*_unfinished(study), *_seeds(study), *_confounds(study), *_grids(study))
+    return (*_unfinished(study), *_left_out(study, findings), *_seeds(study), *_confounds(study), *_grids(study))
 
 
 def _unfinished(study: Study) -> Iterator[str]:
@@ -20,29 +21,25 @@ def _unfinished(study: Study) -> Iterator[str]:
         yield f"{len(table.failed)} cells failed and are not in any number here; `pliant ls` names them."
     diverged = len({r.cell for r in study.readings if r.status == "diverged"})
     if diverged:
-        yield f"{diverged} fine-tuning cells diverged. They count as results, and enter no mean."
+        points = "cell" if diverged == 1 else "cells"
+        yield f"{diverged} {points} diverged (no finite loss). They count as results, and enter no mean."
 
 
 def _seeds(study: Study) -> Iterator[str]:
     n = len(study.seeds)
     if n == 1:
-        yield "One pre-training run: intervals are over noise draws and hold for this run only. Exploratory."
+        yield "One pre-training run: intervals are over its draws or text and hold for this run only."
     elif n < FEW_SEEDS:
-        yield f"Only {n} pre-training runs: intervals over them are very wide; every sign is exploratory."
+        yield f"Only {n} pre-training runs: intervals over them are very wide."
 
 
 def _confounds(study: Study) -> Iterator[str]:
-    if any(r.scaling == "init" for r in study.readings):
-        yield (
-            "Noise in init scaling has one absolute size for all checkpoints while weights change theirs: "
-            "growing matrices make it relatively smaller, a shrinking embedding relatively larger. Compare "
-            "with relative scaling and the tensor norms before reading sensitivity as a property of learning."
-        )
+    yield from confound_sentences(study, confounds(study))
     kinds = {r.annealed for r in study.readings}
-    if kinds == {None}:
+    if kinds == {None} and not rates_known(study.readings):
         yield (
-            "Whether these checkpoints had their learning rate decayed is not known: budget and remaining "
-            "learning rate may rise and fall together."
+            "Neither whether these checkpoints had their learning rate decayed nor the rate at them is known: "
+            "budget and remaining learning rate may rise and fall together."
         )
     if False in kinds and True in kinds:
         yield "Annealed and trunk members are kept apart: decay by itself changes base loss and sensitivity."
@@ -50,6 +47,31 @@ def _confounds(study: Study) -> Iterator[str]:
         yield "One recipe only: without the weight-decay-0 control nothing here says what causes an effect."
     if (most := max((r.epochs or 0.0 for r in study.readings), default=0.0)) > 1:
         yield f"The longest run saw its text {most:.2g} times: past one epoch, repetition grows with budget."
+
+
+def _left_out(study: Study, findings: Sequence[Finding]) -> Iterator[str]:
+    """What was measured and is in no curve, or in fewer than its label suggests."""
+    partial: dict[tuple[int, ...], list[str]] = {}
+    for finding in findings:
+        if finding.left_out:
+            partial.setdefault(finding.left_out, []).append(strength_name(finding))
+    for seeds, names in partial.items():
+        which = f"Run{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+        yield f"{which} not measured at every budget, left out of {_few(names)}."
+    if skipped := unjudged(study):
+        yield f"Not judged, because no run was measured at two or more budgets throughout: {_few(skipped)}."
+    based = {(s.key.trajectory, s.key.members) for s in study.matching(
+        evaluation="pretraining-loss", metric="loss_nats", modification="none"
+    )}  # fmt: skip
+    if missing := [place for place in study.groups if place not in based]:
+        where = ", ".join(filter(None, (study.places[place] for place in missing)))
+        what = f"No base loss was given{f' for {where}' if where else ''}"
+        yield f"{what}: losses are judged, sensitivities are not known."
+
+
+def _few(names: Sequence[str]) -> str:
+    distinct = list(dict.fromkeys(names))
+    return ", ".join(distinct[:6]) + (f" and {len(distinct) - 6} more" if len(distinct) > 6 else "")
 
 
 def _grids(study: Study) -> Iterator[str]:
@@ -63,5 +85,5 @@ def _grids(study: Study) -> Iterator[str]:
             yield (
                 f"{sweep.label}{members}: the best rate sits at the {ends} end of the grid at {where}, in "
                 f"{len(short)} of {len(sweep.rates)} checkpoints; the tuned loss there is an upper bound. "
-                "Widen the grid."
+                "`pliant run --extend-grids` adds rates there."
             )

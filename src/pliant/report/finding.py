@@ -56,6 +56,11 @@ class Finding:
     names: Mapping[float, str]
 
     @property
+    def curve(self) -> tuple[str, str, str, float | None, str, str]:
+        """What names the modified curve, as in `FrozenContrast.curve`."""
+        return (self.trajectory, self.members, self.label, self.strength, self.rate, self.quantity)
+
+    @property
     def primary(self) -> bool:
         noise = self.modification == "noise" and bool(self.strength)
         return noise or (self.modification == "fine-tune" and self.rate == "tuned")
@@ -69,6 +74,11 @@ def find(study: Study, margin: float = MARGIN_NATS) -> tuple[Finding, ...]:
     fixed = [f for s in _loss_series(study) if (f := _of_series(s, study, margin)) is not None]
     tuned = [f for sweep in study.sweeps for f in _of_sweep(sweep, study, margin)]
     return _adjusted([*fixed, *tuned])
+
+
+def unjudged(study: Study) -> tuple[str, ...]:
+    """The loss series that `find` leaves out: "noise, init scaling 0.1"."""
+    return tuple(f"{s.key.label} {s.key.strength:g}" for s in _loss_series(study) if not _complete(s.curve()))
 
 
 def _adjusted(found: list[Finding]) -> tuple[Finding, ...]:

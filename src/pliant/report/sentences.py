@@ -73,6 +73,15 @@ def _replicates(finding: Finding) -> str:
     return {"pre-training seeds": "seeds", "draws": "draws", "held-out text": "times the text"}[levels[0]]
 
 
+def strength_name(finding: Finding) -> str:
+    """ "noise, init scaling γ 0.1", "fine-tune python, tuned"."""
+    if finding.modification == "none":
+        return "the base"
+    if finding.strength is None:
+        return f"{finding.label}, {finding.rate}"
+    return f"{finding.label} {'γ' if finding.modification == 'noise' else 'rate'} {rate(finding.strength)}"
+
+
 def _where(finding: Finding, places: Places) -> str:
     name = places[finding.trajectory, finding.members]
     return f" ({name})" if name else ""

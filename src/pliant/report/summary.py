@@ -9,6 +9,8 @@ from pliant.records.identity import Json
 from pliant.records.units import MARGIN_NATS, format_tokens
 from pliant.report.advice import Advice, advise
 from pliant.report.caveats import caveats
+from pliant.report.confirmation import Confirmation, confirmations
+from pliant.report.confounds import Confounds, confounds
 from pliant.report.finding import Finding, find
 from pliant.report.sentences import FEW_SEEDS, fixed_rate_sentences, interpolated, sentences
 from pliant.report.study import Study, open_study
@@ -31,6 +33,8 @@ class StudySummary:
     scope: str
     margin: float
     advice: tuple[Advice, ...]
+    confirmations: tuple[Confirmation, ...]
+    confounds: tuple[Confounds, ...]
     tuning: tuple[str, ...]
     trends: tuple[SweepTrend, ...]
     verdicts: tuple[str, ...]
@@ -70,6 +74,7 @@ def summarise_study(study: Study, *, margin: float = MARGIN_NATS) -> StudySummar
     """The summary of a study that is already open."""
     findings = find(study, margin)
     trends = sweep_trends(study)
+    confirmed = confirmations(study)
     return StudySummary(
         study=study.name,
         seeds=study.seeds,
@@ -78,7 +83,9 @@ def summarise_study(study: Study, *, margin: float = MARGIN_NATS) -> StudySummar
         headline=_headline(findings, len(study.seeds)),
         scope=_scope(study),
         margin=margin,
-        advice=advise(study, findings),
+        advice=advise(study, findings, confirmed),
+        confirmations=confirmed,
+        confounds=confounds(study),
         tuning=tuple(trend.words for trend in trends),
         trends=trends,
         verdicts=sentences(study, findings),
@@ -112,7 +119,7 @@ def _headline(findings: Sequence[Finding], runs: int) -> str:
         ("at fixed rates", [f for f in findings if f.modification == "fine-tune" and f.rate == "fixed"]),
     )
     counts = [_count(group, what, findings) for what, group in kinds if group]
-    start = f"Exploratory, {runs} run{'' if runs == 1 else 's'}. " if runs < FEW_SEEDS else ""
+    start = f"Only {runs} run{'' if runs == 1 else 's'}. " if runs < FEW_SEEDS else ""
     return f"{start}Worse at the last budget than at an earlier one: {', '.join(counts)}."
 
 

@@ -25,6 +25,7 @@ def show(summary: Summary, console: Console | None = None, *, every_rate: bool =
         screen.print(_table(study, every_rate))
         screen.print(Text(study.headline, style="bold"))
         _list(screen, (advice.words for advice in study.advice), "→", "bold")
+        _list(screen, (c.words for c in study.confirmations), "◆", "")
         _list(screen, study.tuning, "•", "")
         _list(screen, study.caveats, "!", "dim")
 

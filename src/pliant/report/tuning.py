@@ -26,6 +26,16 @@ def sweep_trends(study: Study) -> tuple[SweepTrend, ...]:
     return tuple(_trend(study, sweep) for sweep in study.sweeps)
 
 
+def short_grids(study: Study) -> dict[str, set[str]]:
+    """Fine-tuning label -> the ends ("low", "high") of its grid at which a best rate sits."""
+    ends: dict[str, set[str]] = {}
+    for sweep in study.sweeps:
+        for tuned in sweep.tuned().values():
+            if tuned.grid_too_short:
+                ends.setdefault(sweep.label, set()).add(tuned.grid_too_short)
+    return ends
+
+
 def _trend(study: Study, sweep: Sweep) -> SweepTrend:
     trend, area = sweep.trend(), _area(sweep)
     place = study.places.get((sweep.trajectory, sweep.members), "")

@@ -1,0 +1,77 @@
+"""The study that repeats frozen contrasts on fresh pre-training seeds."""
+
+from collections.abc import Sequence
+
+from pliant.records.contrast import FrozenContrast
+from pliant.studies.spec import LadderSpec, ModificationSpec, SpecError, StudySpec, TrajectorySpec
+
+
+def confirming_study(spec: StudySpec, contrasts: Sequence[FrozenContrast], seeds: int) -> StudySpec:
+    """`spec` cut down to what the contrasts compare, with `seeds` pre-training seeds that it has not used.
+
+    The fresh seeds follow the largest one of the study. Of each ladder only the budgets and members that a contrast
+    names are kept, of the modifications only those; a tuned rate keeps its whole grid.
+
+    Raises:
+        SpecError: no contrast, fewer than two seeds, or a contrast about checkpoints that pliant did not train.
+    """
+    if not contrasts:
+        raise SpecError(
+            f"{spec.study} suggests nothing to confirm: no modified curve lies higher at its last budget than before"
+        )
+    if seeds < 2:
+        raise SpecError(f"--seeds is {seeds}; an interval over fresh seeds needs 2 or more, and 6 say much more")
+    wanted = {c.trajectory for c in contrasts}
+    kept = [t for t in spec.trajectories if t.name in wanted]
+    if given := [t.name for t in kept if t.ladder is None]:
+        raise SpecError(
+            f"{given[0]} consists of checkpoints from outside, which cannot be trained again with other seeds; "
+            "confirm on a second run of the same recipe"
+        )
+    used = max(seed for t in spec.trajectories if t.ladder is not None for seed in t.ladder.seeds)
+    fresh = tuple(range(used + 1, used + 1 + seeds))
+    return spec.model_copy(
+        update={
+            "study": f"{spec.study[:56]}-confirm",
+            "trajectories": tuple(_fresh(t, contrasts, fresh) for t in kept),
+            "modifications": _needed(spec.modifications, contrasts),
+        }
+    )
+
+
+def _fresh(trajectory: TrajectorySpec, contrasts: Sequence[FrozenContrast], seeds: tuple[int, ...]) -> TrajectorySpec:
+    ladder = trajectory.ladder
+    assert isinstance(ladder, LadderSpec)
+    mine = [c for c in contrasts if c.trajectory == trajectory.name]
+    places = {float(b) for c in mine for b in (c.budget, c.against)}
+    budgets = tuple(budget for budget in ladder.budgets if _measured(ladder, budget) in places)
+    undecayed = any(c.members == "undecayed trunk" for c in mine)
+    decayed = any(c.members != "undecayed trunk" for c in mine)
+    members = tuple(m for m in ladder.members if (m == "trunk" and undecayed) or (m == "annealed" and decayed))
+    update = {"seeds": seeds, "budgets": budgets, "members": members}
+    return trajectory.model_copy(update={"ladder": ladder.model_copy(update=update)})
+
+
+def _measured(ladder: LadderSpec, budget: int) -> float:
+    """Tokens really seen at a budget: whole steps."""
+    steps = ladder.recipe.steps(budget, ladder.architecture.context)
+    return float(steps * ladder.recipe.batch_windows * ladder.architecture.context)
+
+
+def _needed(
+    modifications: Sequence[ModificationSpec], contrasts: Sequence[FrozenContrast]
+) -> tuple[ModificationSpec, ...]:
+    kept: list[ModificationSpec] = []
+    for entry in modifications:
+        if entry.noise is not None:
+            labels = {(m.label, m.strength) for m in entry.noise.modifications()}
+            strengths = tuple(
+                s for s in entry.noise.strengths if any(c.strength == s and (c.label, s) in labels for c in contrasts)
+            )
+            if strengths:
+                kept.append(ModificationSpec(noise=entry.noise.model_copy(update={"strengths": strengths})))
+        if entry.fine_tune is not None:
+            labels_of_task = {m.label for m in entry.fine_tune.modifications()}
+            if any(c.modification == "fine-tune" and c.label in labels_of_task for c in contrasts):
+                kept.append(entry)
+    return tuple(kept)

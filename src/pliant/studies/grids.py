@@ -1,0 +1,41 @@
+"""Learning-rate grids that end where the best rate still lies at their edge, made longer."""
+
+from collections.abc import Collection, Mapping
+
+from pliant.studies.spec import FineTuneSpec, ModificationSpec, StudySpec
+
+MORE_RATES = 3
+LARGEST_RATE = 1.0
+"""Nothing is learned beyond: AdamW moves every weight by about the rate at each step."""
+
+
+def extend_grids(spec: StudySpec, ends: Mapping[str, Collection[str]]) -> StudySpec:
+    """`spec` with `MORE_RATES` rates added at each end ("low", "high") named for a fine-tuning label.
+
+    New rates go on in the ratio of the last two of that end, up to `LARGEST_RATE`; what was measured stays.
+    """
+    return spec.model_copy(update={"modifications": tuple(_extended(entry, ends) for entry in spec.modifications)})
+
+
+def _extended(entry: ModificationSpec, ends: Mapping[str, Collection[str]]) -> ModificationSpec:
+    tuning = entry.fine_tune
+    if tuning is None:
+        return entry
+    wanted = {end for m in tuning.modifications() for end in ends.get(m.label, ())}
+    rates = _longer(tuning, wanted)
+    return entry.model_copy(update={"fine_tune": tuning.model_copy(update={"learning_rates": rates})})
+
+
+def _longer(tuning: FineTuneSpec, wanted: Collection[str]) -> tuple[float, ...]:
+    rates = sorted(rate for rate in tuning.learning_rates if rate > 0)
+    if len(rates) < 2:
+        return tuning.learning_rates
+    up, down = rates[-1] / rates[-2], rates[1] / rates[0]
+    high = [_rounded(rates[-1] * up ** (i + 1)) for i in range(MORE_RATES)] if "high" in wanted else []
+    low = [_rounded(rates[0] / down ** (i + 1)) for i in range(MORE_RATES)] if "low" in wanted else []
+    return (*tuning.learning_rates, *(rate for rate in high if rate <= LARGEST_RATE), *low)
+
+
+def _rounded(rate: float) -> float:
+    """Four significant digits, as people write rates."""
+    return float(f"{rate:.4g}")
