@@ -47,6 +47,8 @@ def command(
     if remeasure:
         _set_aside(opened)
     tables, failures = run_and_watch([(opened.spec, opened.folder)], workers=workers, log=log)
+    if extend_grids:
+        tables, failures = _extend(opened, tables, failures, workers, log)
     conclude(
         tables, failures, report=opened.folder / "report.html", title=opened.spec.study, as_json=as_json, margin=margin
     )

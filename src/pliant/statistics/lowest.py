@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
 Rows = Float[np.ndarray, "*batch n budgets"]
+Text = Float[np.ndarray, "*batch groups budgets"]
 Array = NDArray[np.float64]
 
 SOFTNESS = 2.0
@@ -67,7 +68,7 @@ class AboveLowest:
         return np.asarray(np.max(np.where(self.candidates, bounds, -np.inf), axis=-1))
 
 
-def above_lowest(rows: Rows, text: Rows | None, column: int) -> AboveLowest:
+def above_lowest(rows: Rows, text: Text | None, column: int) -> AboveLowest:
     """Compare budget `column` with the lowest of the other budgets.
 
     For replicate s the others choose soft weights w(-s), w_k ~ exp(-g_k^2 / (2 SOFTNESS^2)) for g_k <= REACH, with

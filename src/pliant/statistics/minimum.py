@@ -161,9 +161,14 @@ def _candidates(found: Replicates, budgets: tuple[float, ...]) -> tuple[float, .
 
 
 def candidate_minima(rows: np.ndarray, text: np.ndarray | None) -> np.ndarray:
-    """Which budgets may be lowest: those not above the lowest of the others at the 5 % level. Shape (..., budgets)."""
+    """Which budgets may be lowest: those not above the lowest of the others at the 5 % level. Shape (..., budgets).
+
+    The budget of lowest mean is always among them.
+    """
     tests: list[AboveLowest] = [above_lowest(rows, text, column) for column in range(rows.shape[-1])]
-    return np.stack([test.lower(CONFIDENCE, price=PRICE_OF_CHOICE) <= 0 for test in tests], axis=-1)
+    kept = np.stack([test.lower(CONFIDENCE, price=PRICE_OF_CHOICE) <= 0 for test in tests], axis=-1)
+    means = rows.mean(axis=-2)
+    return np.asarray(kept | (means == means.min(axis=-1, keepdims=True)))
 
 
 def _kind(lowest: float, near: tuple[float, ...], budgets: tuple[float, ...]) -> Kind:

@@ -4,12 +4,13 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 from scipy.special import stdtrit
 
 from pliant.statistics.curve import Curve
 from pliant.statistics.estimate import CONFIDENCE, Level
 from pliant.statistics.levels import replicates
-from pliant.statistics.lowest import Rows
+from pliant.statistics.lowest import Rows, Text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +71,7 @@ def steps(curve: Curve) -> Steps:
     )
 
 
-def step_intervals(rows: Rows, text: Rows | None) -> tuple[np.ndarray, np.ndarray]:
+def step_intervals(rows: Rows, text: Text | None) -> tuple[np.ndarray, np.ndarray]:
     """(mean, half-width) of every step, (..., budgets - 1): all intervals together hold with 95 % probability.
 
     With two sources the squared half-widths add, each with its own t quantile: Welch's degrees of freedom are too
@@ -83,7 +84,7 @@ def step_intervals(rows: Rows, text: Rows | None) -> tuple[np.ndarray, np.ndarra
     return differences.mean(axis=-2), np.asarray(np.sqrt(squared))
 
 
-def _squared_half_width(differences: Rows) -> np.ndarray:
+def _squared_half_width(differences: Float[np.ndarray, "*batch n steps"]) -> np.ndarray:
     n, steps = differences.shape[-2:]
     quantile = stdtrit(n - 1, 1 - (1 - CONFIDENCE) / (2 * steps))
     return np.asarray(quantile**2 * differences.var(axis=-2, ddof=1) / n)
