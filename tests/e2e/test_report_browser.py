@@ -12,19 +12,11 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
+from browser import FLAGS
 from pliant.report import write_report
 from synthetic_study import RATES, Plan, write_study
 
 pytestmark = pytest.mark.browser
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @pytest.fixture(scope="module")

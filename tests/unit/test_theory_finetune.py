@@ -122,6 +122,43 @@ def test_tuning_the_duration_removes_the_u(weight):
         assert net.rise(tuned, SIGMA) <= 0.0008
 
 
+@pytest.mark.parametrize(("required", "at_most"), [(0.05, 0.031), (0.2, 0.048)])
+def test_a_required_task_loss_leaves_a_small_u(required, at_most):
+    """The reference: rises .001 to .030 where the task must be learned to 5 %, .047 at most at 20 %."""
+    tau = np.concatenate([[0.0], np.geomspace(0.01, 200, 300)])
+    rises = []
+    for target in (REVERSED, np.where(TAIL, 3.0, 1.0) * SIGMA, 2 * SIGMA, np.where(TAIL, 0.8, SIGMA)):
+        s = finetune_aligned(tau, S_T, target)
+        learned = base_loss(s, target) <= required * np.sum(SIGMA**2)
+        rises.append(net.rise(np.where(learned, base_loss(s, SIGMA), np.inf).min(axis=0), SIGMA))
+    assert 0.02 < max(rises) < at_most
+
+
+def test_what_a_learned_task_costs_at_the_end():
+    """Lowest pre-training loss where the task is learned to 5 %.
+
+    The reference, on grids of its own: tuned tau .84, anchor .78 (.79 here on a finer grid), weight decay 1.19.
+    """
+    tau, last, size = np.geomspace(0.01, 200, 300), S_T[-1:], np.sum(SIGMA**2)
+
+    def cost(s):
+        return float(base_loss(s, SIGMA)[base_loss(s, REVERSED) <= 0.05 * size].min() / size)
+
+    long = np.array([50.0])
+    anchored = [finetune_anchor(long, last, REVERSED, lam) for lam in np.geomspace(0.05, 0.3, 9).tolist()]
+    decayed = [finetune_aligned(4 * long, last, REVERSED, wd) for wd in np.geomspace(0.001, 0.5, 60).tolist()]
+    assert cost(finetune_aligned(tau, last, REVERSED)) == pytest.approx(0.854, abs=0.002)
+    assert cost(np.concatenate(anchored)) == pytest.approx(0.80, abs=0.01)
+    assert cost(np.concatenate(decayed)) == pytest.approx(1.193, abs=0.002)
+
+
+def test_the_gap_ends_higher_than_it_starts():
+    tau = np.geomspace(0.02, 50, 8)
+    for target in (REVERSED, np.where(TAIL, 3.0, 1.0) * SIGMA, 2 * SIGMA, np.where(TAIL, 0.8, SIGMA)):
+        gap = base_loss(finetune_aligned(tau, S_T, target), SIGMA) - base_loss(S_T, SIGMA)
+        assert np.all(gap[:, -1] > gap[:, 0])
+
+
 def test_range_of_durations_that_make_a_u():
     """One mode, sigma 1, and k = 2: the rise exceeds a tenth for tau in the reference's [.165, 4.43].
 

@@ -38,7 +38,15 @@ def write_report(
     """
     if not tables:
         raise ValueError("a report needs at least one study, and none was given")
-    page = render(tables, title=title, notes=notes, expectations=expectations, margin=margin)
+    return write_page(render(tables, title=title, notes=notes, expectations=expectations, margin=margin), out)
+
+
+def write_page(page: str, out: Path) -> Path:
+    """Write `page` to `out`, atomically, and return `out`.
+
+    Raises:
+        OSError: `out` cannot be written; an older page there stays.
+    """
     out.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=out.parent, prefix=".part-", suffix=".html")
     try:
@@ -71,20 +79,22 @@ def render(
         "readings": ledger.to_json(),
         "formulas": {str(kind): words for kind, words in FORMULA.items()},
     }
+    return render_page("page", data, title=title, notes=notes, expectations=expectations, sections=sections)
+
+
+def render_page(name: str, data: Json, **context: object) -> str:
+    """The template <name>.j2 with the script <name>.js, their data, and what every page has."""
     environment = Environment(
         loader=PackageLoader("pliant", "report"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    return environment.get_template("page.j2").render(
-        title=title,
-        notes=notes,
-        expectations=expectations,
-        sections=sections,
+    return environment.get_template(f"{name}.j2").render(
         data=Markup(embedded(data)),
         plotly=Markup(_plotly()),
         css=Markup(_asset("page.css")),
-        script=Markup(_asset("page.js")),
+        script=Markup(_asset("look.js") + _asset(f"{name}.js")),
         version=_version(),
+        **context,
     )
 
 
