@@ -73,7 +73,7 @@ def test_planted_upturn_is_found_and_worded(summary: Summary) -> None:
 
 def test_one_run_speaks_of_this_run_only(summary: Summary) -> None:
     single = summary.studies[1]
-    assert single.headline.startswith("Exploratory, 1 run.")
+    assert single.headline.startswith("Only 1 run.")
     assert "in this run" in single.headline
     assert any("One pre-training run" in caveat for caveat in single.caveats)
 
