@@ -187,3 +187,42 @@ def test_two_checkpoints_at_one_place_are_refused(finished: Path) -> None:
     shutil.copytree(member, member.parent / "twin")
     told = pliant("run", "twins.yaml", cwd=finished, expect=2).stderr
     assert "give them other tokens or seeds" in told
+
+
+def test_verdict_reads_a_csv_of_ones_own(tmp_path: Path) -> None:
+    lines = [f"step{k},{2**k}B,{g},{s},{3 - 0.2 * k + 40 * g * g * 2**k + 0.001 * s}" for s in (1, 2, 3)
+             for k in range(6) for g in (0, 0.05)]  # fmt: skip
+    (tmp_path / "scores.csv").write_text("\n".join(["checkpoint,tokens,strength,seed,value", *lines]))
+    shown = pliant("verdict", "scores.csv", "--out", "verdict.html", cwd=tmp_path).stdout
+    assert "overtrained from there on" in shown
+    assert (tmp_path / "verdict.html").stat().st_size > 1_000_000
+    told = json.loads(pliant("verdict", "scores.csv", "--json", "--margin", "9", cwd=tmp_path).stdout)
+    (advice,) = told["studies"][0]["advice"]
+    assert (advice["verdict"], advice["overtrained_from"]) == ("not worse", None)
+    refused = pliant("verdict", "nothing.csv", cwd=tmp_path, expect=2).stderr
+    assert refused.count("\n") == 1
+
+
+def test_confirm_freezes_runs_fresh_seeds_and_shows_both(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished / "runs" / "small", tmp_path / "small")
+    assert "suggests nothing to confirm" in pliant("confirm", "small", cwd=tmp_path, expect=2).stderr
+    settings = tmp_path / "small" / "study.yaml"
+    settings.write_text(settings.read_text().replace("    - 0.1\n", "    - 0.1\n    - 1.0\n    - 3.0\n"))
+    pliant("run", "small", cwd=tmp_path)
+    said = pliant("confirm", "small", "--dry-run", cwd=tmp_path).stderr
+    assert "to be frozen" in said
+    assert not (tmp_path / "small" / "confirm.json").exists()
+    told = json.loads(pliant("confirm", "small", "--seeds", "2", "--json", cwd=tmp_path).stdout)
+    confirmations = told["studies"][0]["confirmations"]
+    assert confirmations
+    assert all(c["fresh"]["seeds"] == [3, 4] for c in confirmations)
+    kept = (tmp_path / "small" / "confirm.json").read_text()
+    pliant("confirm", "small", "--seeds", "2", cwd=tmp_path)
+    assert (tmp_path / "small" / "confirm.json").read_text() == kept
+
+
+def test_extended_grids_go_on_where_the_best_rate_was_at_the_edge(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished / "runs" / "small", tmp_path / "small")
+    pliant("run", "small", "--extend-grids", "--json", cwd=tmp_path)
+    text = (tmp_path / "small" / "study.yaml").read_text()
+    assert "0.04" in text or "0.005" in text
