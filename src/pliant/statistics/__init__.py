@@ -3,6 +3,8 @@
 from pliant.statistics.contrast import contrast, within_run
 from pliant.statistics.curve import Curve
 from pliant.statistics.estimate import Estimate, over_draws, over_seeds
+from pliant.statistics.forecast import Forecast, TurningPoint, forecast
+from pliant.statistics.law import PerturbedLaw, fit_law
 from pliant.statistics.matched import MatchedLearning, matched_learning
 from pliant.statistics.minimum import SELECTION_NOTE, Minimum, SeedMinimum, locate_minimum
 from pliant.statistics.rank import RankCorrelation, spearman
@@ -19,9 +21,11 @@ __all__ = [
     "Copy",
     "Curve",
     "Estimate",
+    "Forecast",
     "Judgement",
     "MatchedLearning",
     "Minimum",
+    "PerturbedLaw",
     "RankCorrelation",
     "RatePoint",
     "Reading",
@@ -30,9 +34,12 @@ __all__ = [
     "SeriesKey",
     "Sweep",
     "TunedRate",
+    "TurningPoint",
     "Verdict",
     "base_of",
     "contrast",
+    "fit_law",
+    "forecast",
     "gather",
     "judge",
     "locate_minimum",
