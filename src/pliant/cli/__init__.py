@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from pliant.cli import demo, gc, ls, pretrain, report, run, show
+from pliant.cli import demo, forecast, gc, ls, pretrain, report, run, show
 
 app = typer.Typer(
     name="pliant",
@@ -18,7 +18,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for module in (demo, pretrain, run, report, ls, show, gc):
+for module in (demo, pretrain, run, report, forecast, ls, show, gc):
     app.command(name=module.__name__.rsplit(".", 1)[1], help=module.__doc__)(module.command)
 
 

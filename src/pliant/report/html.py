@@ -81,7 +81,7 @@ def render(
         expectations=expectations,
         sections=sections,
         data=Markup(embedded(data)),
-        plotly=Markup(_plotly()),
+        plotly=Markup(plotly_script()),
         css=Markup(_asset("page.css")),
         script=Markup(_asset("page.js")),
         version=_version(),
@@ -116,7 +116,7 @@ def _asset(name: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def _plotly() -> str:
+def plotly_script() -> str:
     """plotly.js as the plotly package ships it."""
     text = files("plotly").joinpath("package_data", "plotly.min.js").read_text(encoding="utf-8")
     return text.replace("</script", "<\\/script")

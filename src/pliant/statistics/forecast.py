@@ -23,7 +23,7 @@ NOT_REACHED = 3.0
 CHOSEN: Summary = "intercept"
 """By benchmarks/forecast_choice.py: docs/forecast.md has the table."""
 
-Reach = Literal["in range", "extrapolation", "not reached", "before the first budget", "none"]
+Reach = Literal["in range", "past the last budget", "extrapolation", "not reached", "before the first budget", "none"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +199,8 @@ def _reach(t_star: float, first: float, last: float) -> Reach:
         return "not reached"
     if t_star > EXTRAPOLATION * last:
         return "extrapolation"
+    if t_star > last:
+        return "past the last budget"
     return "in range" if t_star >= first else "before the first budget"
 
 
