@@ -18,9 +18,10 @@ from statistics import median
 
 from pliant.records.units import format_tokens
 from pliant.statistics import Curve, gather, readings
-from pliant.statistics.forecast import Forecast, TurningPoint, forecast
+from pliant.statistics.forecast import Forecast, forecast
 from pliant.statistics.gaps import Summary
 from pliant.statistics.series import base_of
+from pliant.statistics.turning_point import TurningPoint
 from pliant.statistics.vertex import locate_vertex
 
 LADDER = Path(__file__).parent.parent / "docs" / "data" / "forecast-ladder.csv"

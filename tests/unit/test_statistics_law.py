@@ -9,7 +9,8 @@ from numpy.testing import assert_allclose
 from scipy.optimize import minimize_scalar
 
 from pliant.statistics.gaps import intercept, mean_log
-from pliant.statistics.law import PerturbedLaw, curvature_z, fit_law
+from pliant.statistics.law import PerturbedLaw
+from pliant.statistics.law_fit import curvature_z, fit_law
 
 E, A, ALPHA, BETA = 1.5, 2.0, 0.35, 0.55
 B = A * ALPHA / BETA / 100 ** (ALPHA + BETA)  # T* = 100 at gamma 1

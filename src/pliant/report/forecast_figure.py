@@ -12,7 +12,7 @@ from pliant.report.forecast_words import sentence
 from pliant.report.forecasts import Made
 from pliant.report.unit import Unit, rate
 from pliant.statistics import Curve, Forecast, TurningPoint
-from pliant.statistics.forecast import NOT_REACHED
+from pliant.statistics.turning_point import NOT_REACHED
 
 _STEPS = 120
 _ROOM = 0.2

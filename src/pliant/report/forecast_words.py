@@ -7,7 +7,7 @@ from pliant.records.units import format_tokens
 from pliant.report.forecasts import Made, StudyForecasts
 from pliant.report.unit import rate
 from pliant.statistics import Forecast, TurningPoint
-from pliant.statistics.forecast import NOT_REACHED
+from pliant.statistics.turning_point import NOT_REACHED
 
 
 def where(point: TurningPoint) -> str:

@@ -3,8 +3,9 @@
 from pliant.statistics.contrast import contrast, within_run
 from pliant.statistics.curve import Curve
 from pliant.statistics.estimate import Estimate, over_draws, over_seeds
-from pliant.statistics.forecast import Forecast, TurningPoint, forecast
-from pliant.statistics.law import PerturbedLaw, fit_law
+from pliant.statistics.forecast import Forecast, forecast
+from pliant.statistics.law import PerturbedLaw
+from pliant.statistics.law_fit import fit_law
 from pliant.statistics.matched import MatchedLearning, matched_learning
 from pliant.statistics.minimum import SELECTION_NOTE, Minimum, SeedMinimum, locate_minimum
 from pliant.statistics.rank import RankCorrelation, spearman
@@ -13,6 +14,7 @@ from pliant.statistics.sensitivity import Copy, paired_draws, sensitivity
 from pliant.statistics.series import Series, SeriesKey, base_of, gather
 from pliant.statistics.sweep import Sweep, sweeps
 from pliant.statistics.tuned import RatePoint, TunedRate, tune
+from pliant.statistics.turning_point import TurningPoint
 from pliant.statistics.verdict import MARGIN_NATS, Judgement, Verdict, judge
 
 __all__ = [

@@ -7,7 +7,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from pliant.statistics.law import PerturbedLaw, curvature_z, fit_law
+from pliant.statistics.law import PerturbedLaw
+from pliant.statistics.law_fit import curvature_z, fit_law
 
 FEWEST_BUDGETS = 7
 SMALLEST_SPAN = 10.0
