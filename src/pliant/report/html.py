@@ -90,7 +90,7 @@ def render_page(name: str, data: Json, **context: object) -> str:
     )  # fmt: skip
     return environment.get_template(f"{name}.j2").render(
         data=Markup(embedded(data)),
-        plotly=Markup(_plotly()),
+        plotly=Markup(plotly_script()),
         css=Markup(_asset("page.css")),
         script=Markup(_asset("look.js") + _asset(f"{name}.js")),
         version=_version(),
@@ -126,7 +126,7 @@ def _asset(name: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def _plotly() -> str:
+def plotly_script() -> str:
     """plotly.js as the plotly package ships it."""
     text = files("plotly").joinpath("package_data", "plotly.min.js").read_text(encoding="utf-8")
     return text.replace("</script", "<\\/script")

@@ -3,8 +3,11 @@
 from pliant.statistics.contrast import contrast, within_run
 from pliant.statistics.curve import Curve
 from pliant.statistics.estimate import Estimate, over_draws, over_seeds
+from pliant.statistics.forecast import Forecast, forecast
 from pliant.statistics.frontier import Frontier, frontiers
 from pliant.statistics.holm import holm
+from pliant.statistics.law import PerturbedLaw
+from pliant.statistics.law_fit import fit_law
 from pliant.statistics.matched import MatchedLearning, matched_learning
 from pliant.statistics.minimum import Bounds, Minimum, SeedMinimum, locate_minimum
 from pliant.statistics.rank import RankCorrelation, spearman
@@ -15,6 +18,7 @@ from pliant.statistics.steps import Step, Steps, steps
 from pliant.statistics.sweep import Sweep, sweeps
 from pliant.statistics.trend import RateTrend, rate_trend
 from pliant.statistics.tuned import RatePoint, TunedRate, tune
+from pliant.statistics.turning_point import TurningPoint
 from pliant.statistics.verdict import Judgement, Verdict, judge
 
 __all__ = [
@@ -22,10 +26,12 @@ __all__ = [
     "Copy",
     "Curve",
     "Estimate",
+    "Forecast",
     "Frontier",
     "Judgement",
     "MatchedLearning",
     "Minimum",
+    "PerturbedLaw",
     "RankCorrelation",
     "RatePoint",
     "RateTrend",
@@ -37,9 +43,12 @@ __all__ = [
     "Steps",
     "Sweep",
     "TunedRate",
+    "TurningPoint",
     "Verdict",
     "base_of",
     "contrast",
+    "fit_law",
+    "forecast",
     "frontiers",
     "gather",
     "holm",
