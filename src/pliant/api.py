@@ -13,7 +13,9 @@ from pliant.execution.table import Table, read_table
 from pliant.modifications.noise import Noise, Scaling, noisy_variants
 from pliant.modifications.variant import keep_base, restore
 from pliant.records.numerics import Numerics
+from pliant.records.units import MARGIN_NATS
 from pliant.report.html import write_report
+from pliant.report.scores import read_scores
 from pliant.report.summary import Summary, summarise
 from pliant.statistics import Estimate, over_draws
 from pliant.studies.expectations import judge_expectations
@@ -22,7 +24,7 @@ from pliant.studies.runner import STUDY_FILE, run_studies
 from pliant.studies.spec import StudySpec, read_recipe, read_study
 from pliant.training.decoder import choose_forward
 
-__all__ = ["Results", "Study", "sensitivity", "study", "trajectory"]
+__all__ = ["Results", "Study", "sensitivity", "study", "trajectory", "verdict"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,9 +34,9 @@ class Results:
     tables: tuple[Table, ...]
     failures: tuple[TaskFailure, ...] = ()
 
-    def summary(self) -> Summary:
-        """Verdicts, numbers with intervals, caveats: what the terminal and the report show."""
-        return summarise(self.tables)
+    def summary(self, *, margin: float = MARGIN_NATS) -> Summary:
+        """Verdicts, numbers with intervals, caveats: what the terminal and the report show. `margin` in nats."""
+        return summarise(self.tables, margin=margin)
 
     def report(self, out: str | Path, *, title: str = "", notes: Sequence[str] = ()) -> Path:
         """Write the self-contained HTML report to `out` and return its path."""
@@ -42,6 +44,16 @@ class Results:
         return write_report(
             self.tables, Path(out), title=heading, notes=notes, expectations=judge_expectations(self.tables)
         )
+
+
+def verdict(scores: str | Path, *, margin: float = MARGIN_NATS) -> Summary:
+    """The verdict on a CSV of losses measured elsewhere, or on a study folder; `margin` (nats) is a rise that matters.
+
+    Raises:
+        ValueError: the file is no such table; see `pliant.report.scores.read_scores`.
+    """
+    place = Path(scores)
+    return summarise([read_table(place) if place.is_dir() else read_scores(place)], margin=margin)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+import pliant
 from pliant.report import summarise
 from pliant.report.scores import ScoresError, read_scores
 from pliant.report.summary import StudySummary
@@ -110,6 +111,11 @@ def test_values_that_are_no_number_are_left_out_and_said(tmp_path: Path) -> None
     assert study.findings[0].minimum.rise.seeds == (0, 1)
     assert any("diverged" in caveat for caveat in study.caveats)
     assert any("Run 2 not measured at every budget" in caveat for caveat in study.caveats)
+
+
+def test_the_same_from_python(tmp_path: Path) -> None:
+    path = simulated(tmp_path / "scores.csv", runs=3, noise=0.01)
+    assert pliant.verdict(path, margin=0.02).studies[0].findings == judged(path, margin=0.02).findings
 
 
 def test_order_of_lines_does_not_matter(tmp_path: Path) -> None:
