@@ -266,7 +266,7 @@ def power_svg(power: dict[tuple[int, float], float]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ladders", type=int, default=20_000, help="ladders a scenario (the page's targets ask 4,000)")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("docs/calibration.md"))
     given = parser.parse_args()
     outcomes = []

@@ -93,6 +93,7 @@ def test_terminal_shows_table_and_verdicts(summary: Summary) -> None:
     show(summary, console)
     text = console.export_text()
     assert "last − best earlier" in text
+    assert "margin 0.01 nats/token (0.014 bits/byte)" in text
     assert "tuned rate, interpolated" in text
 
 

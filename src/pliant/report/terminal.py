@@ -23,11 +23,21 @@ def show(summary: Summary, console: Console | None = None, *, every_rate: bool =
         screen.print()
         screen.print(Text(study.study, style="bold").append(f"  {study.scope}", style="dim"))
         screen.print(_table(study, every_rate))
+        screen.print(Text(_rule(study), style="dim"))
         screen.print(Text(study.headline, style="bold"))
         _list(screen, (advice.words for advice in study.advice), "→", "bold")
         _list(screen, (c.words for c in study.confirmations), "◆", "")
         _list(screen, study.tuning, "•", "")
         _list(screen, study.caveats, "!", "dim")
+
+
+def _rule(study: StudySummary) -> str:
+    """What the verdicts go by, with the margin in the unit shown."""
+    shown = "" if study.unit.factor == 1 else f" ({study.margin * study.unit.factor:.2g} {study.unit.name})"
+    return (
+        f"margin {study.margin:g} nats/token{shown}; worse (≥) or not worse (≤) by the one-sided 95 % bound of "
+        "last − best earlier; intervals 95 %; all corrected for the choice of the best"
+    )
 
 
 def _list(screen: Console, lines: Iterable[str], mark: str, style: str) -> None:
