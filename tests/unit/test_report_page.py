@@ -67,7 +67,7 @@ def test_planted_upturn_is_found_and_worded(summary: Summary) -> None:
     assert [f.judgement.verdict for f in strong] == ["worse"]
     assert strong[0].minimum.kind == "interior"
     assert strong[0].rank.rho == pytest.approx(1.0)
-    assert any("lowest at" in sentence for sentence in english.verdicts)
+    assert any("lowest at" in sentence for sentence in english.noise)
     assert "of 9 curves under noise" in english.headline
 
 

@@ -79,16 +79,16 @@ def _lead(parts: Sequence[Part]) -> Figure | None:
 def _parts(study: Study, summary: StudySummary, ledger: Ledger) -> Iterator[Part]:
     base = base_figure(study, ledger)
     norms = tuple(size_figures(study, ledger))
-    yield Part(title="Before any modification", lead=(), figures=(*((base,) if base else ()), *norms))
+    yield Part(title="Before any modification", lead=summary.base, figures=(*((base,) if base else ()), *norms))
     noise = tuple(modified_figures(study, ledger, "noise"))
     yield Part(
         title="Gaussian noise",
-        lead=(captions.NOISE_LEAD,),
+        lead=(captions.NOISE_LEAD, *summary.noise),
         figures=noise,
     )
     yield Part(
         title="Fine-tuning at the tuned rate",
-        lead=(captions.TUNED_LEAD,),
+        lead=(captions.TUNED_LEAD, *summary.tuning),
         figures=tuple(tuned_figures(study, ledger)),
         columns=3,
     )

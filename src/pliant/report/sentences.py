@@ -16,16 +16,14 @@ Places = Mapping[tuple[str, str], str]
 """(trajectory, members) -> what tells it from the others of the study."""
 
 
-def sentences(study: Study, findings: Sequence[Finding]) -> tuple[str, ...]:
-    """One sentence or two for each modification: the base, the tuned rate (the strongest claim), noise."""
-    tuned = [f for f in findings if f.rate == "tuned"]
-    base = [f for f in findings if f.modification == "none"]
-    places = study.places
-    return (
-        *(_base(f, study.unit, places) for f in base),
-        *(_tuned(f, findings, study.unit, places) for f in tuned),
-        *_groups(findings, "noise", places),
-    )
+def base_sentences(study: Study, findings: Sequence[Finding]) -> tuple[str, ...]:
+    """What more pre-training did to the unmodified model: a sentence a trajectory and kind of member."""
+    return tuple(_base(f, study.unit, study.places) for f in findings if f.modification == "none")
+
+
+def noise_sentences(study: Study, findings: Sequence[Finding]) -> tuple[str, ...]:
+    """Noise at every strength: a sentence a scaling."""
+    return tuple(_groups(findings, "noise", study.places))
 
 
 def fixed_rate_sentences(study: Study, findings: Sequence[Finding]) -> tuple[str, ...]:
@@ -95,36 +93,6 @@ def _base(finding: Finding, unit: Unit, places: Places) -> str:
     lowest = budget_name(minimum.budget, finding.names)
     rise = f"{unit.interval(minimum.rise)} {unit.name}"
     return f"Without modification the loss is lowest at {lowest}; {last} lies {rise} above it{where}."
-
-
-def _tuned(finding: Finding, findings: Sequence[Finding], unit: Unit, places: Places) -> str:
-    other = interpolated(finding, findings)
-    head = f"{capital(phrase(finding.label))} at its tuned rate{_where(finding, places)}"
-    text = f"{head}: {finding.quantity} {_turn(finding, unit)}"
-    if other is not None and other.judgement.verdict != finding.judgement.verdict:
-        text += (
-            f" Interpolated between the rates of the grid it is {other.judgement.words} "
-            f"({unit.interval(other.minimum.rise)}), so the sign hangs on the grid."
-        )
-    return text
-
-
-def _turn(finding: Finding, unit: Unit) -> str:
-    minimum, words = finding.minimum, finding.judgement.words
-    last, against = (budget_name(b, finding.names) for b in (minimum.last, minimum.against))
-    measured = f"{last} minus {against}: {unit.interval(minimum.rise)} {unit.name}"
-    if minimum.kind == "none in range":
-        return f"is lowest at the last budget, no upturn in range: {words} ({measured}){_signs(finding, unit)}."
-    return f"is lowest at {against}; at {last} it is {words} ({measured}){_signs(finding, unit)}."
-
-
-def _signs(finding: Finding, unit: Unit) -> str:
-    """How many runs show the sign by themselves, when the interval over runs cannot say."""
-    runs = [seed.rise.value for seed in finding.minimum.seeds]
-    if finding.judgement.verdict != "undecided" or len(runs) < 2:
-        return ""
-    up = sum(value > 0 for value in runs)
-    return f"; above in {up} of {len(runs)} runs ({', '.join(unit.signed(v) for v in runs)})"
 
 
 def _fixed(group: list[Finding], places: Places) -> str:

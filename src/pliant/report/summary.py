@@ -12,7 +12,7 @@ from pliant.report.caveats import caveats
 from pliant.report.confirmation import Confirmation, confirmations
 from pliant.report.confounds import Confounds, confounds
 from pliant.report.finding import Finding, find
-from pliant.report.sentences import FEW_SEEDS, fixed_rate_sentences, interpolated, sentences
+from pliant.report.sentences import FEW_SEEDS, base_sentences, fixed_rate_sentences, interpolated, noise_sentences
 from pliant.report.study import Study, open_study
 from pliant.report.tuning import SweepTrend, sweep_trends
 from pliant.report.unit import Unit
@@ -20,7 +20,8 @@ from pliant.report.unit import Unit
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudySummary:
-    """What one study says. `headline` is one line; `verdicts` and `fixed_rates` one sentence a modification.
+    """What one study says. `headline` is one line, `advice` the verdict for each target; `base`, `noise`,
+    `tuning` and `fixed_rates` are sentences on what was measured of each.
 
     `scope` says what was measured: runs, budgets, tokens per parameter.
     """
@@ -37,7 +38,8 @@ class StudySummary:
     confounds: tuple[Confounds, ...]
     tuning: tuple[str, ...]
     trends: tuple[SweepTrend, ...]
-    verdicts: tuple[str, ...]
+    base: tuple[str, ...]
+    noise: tuple[str, ...]
     fixed_rates: tuple[str, ...]
     findings: tuple[Finding, ...]
     caveats: tuple[str, ...]
@@ -47,7 +49,7 @@ class StudySummary:
     @property
     def short(self) -> tuple[str, ...]:
         """What to say first: the advice, or what there is as long as nothing was modified."""
-        return tuple(advice.words for advice in self.advice) or self.verdicts
+        return tuple(advice.words for advice in self.advice) or self.base
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +90,8 @@ def summarise_study(study: Study, *, margin: float = MARGIN_NATS) -> StudySummar
         confounds=confounds(study),
         tuning=tuple(trend.words for trend in trends),
         trends=trends,
-        verdicts=sentences(study, findings),
+        base=base_sentences(study, findings),
+        noise=noise_sentences(study, findings),
         fixed_rates=fixed_rate_sentences(study, findings),
         findings=findings,
         caveats=caveats(study, findings),
