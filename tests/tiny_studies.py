@@ -10,9 +10,11 @@ import yaml
 from pliant.execution.engine import Engine, TaskFailure
 from pliant.execution.local import SerialEngine
 from pliant.execution.table import Table
-from pliant.studies.plan import CellPlan, Plan, plan_study
+from pliant.studies.cells import CellPlan
+from pliant.studies.plan import Plan, plan_study
 from pliant.studies.runner import run_studies, settle
-from pliant.studies.spec import StudySpec, parse_study
+from pliant.studies.spec import StudySpec
+from pliant.studies.study_file import parse_study
 
 TOKENS_PER_STEP = 4 * 16
 _CONTENT: dict[str, Any] = {

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from pliant.data.corpora import open_corpus
 from pliant.execution.table import Table
-from pliant.studies.spec import read_study
+from pliant.studies.study_file import read_study
 from tiny_studies import content, run
 
 VOCABULARY = 400

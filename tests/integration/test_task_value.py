@@ -9,7 +9,7 @@ from pliant.api import Study
 from pliant.execution.table import Row
 from pliant.statistics import over_draws
 from pliant.studies.materials import MaterialSpec, open_materials
-from pliant.studies.spec import parse_study
+from pliant.studies.study_file import parse_study
 from pliant.training.cross_entropy import IGNORED
 
 pytestmark = pytest.mark.slow

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from pliant.studies.demo import english_study, markov_study
-from pliant.studies.spec import SpecError, StudySpec, parse_study, read_study, to_yaml
+from pliant.studies.spec import SpecError, StudySpec
+from pliant.studies.study_file import parse_study, read_study, to_yaml
 from tiny_studies import content, is_one_line, tiny
 
 LADDER = "trajectories.0.ladder"

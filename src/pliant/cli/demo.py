@@ -64,7 +64,8 @@ def command(
 
 
 def _write(file: Path, spec: object) -> None:
-    from pliant.studies.spec import SpecError, StudySpec, to_yaml
+    from pliant.studies.spec import SpecError, StudySpec
+    from pliant.studies.study_file import to_yaml
 
     assert isinstance(spec, StudySpec)
     if file.exists():

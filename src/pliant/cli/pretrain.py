@@ -27,7 +27,8 @@ def command(
     log: Log = typer.Option(Log.auto, help="jsonl: progress as JSON lines on standard output."),
 ) -> None:
     from pliant.cli.running import run_and_watch
-    from pliant.studies.spec import SpecError, parse_study
+    from pliant.studies.spec import SpecError
+    from pliant.studies.study_file import parse_study
 
     name = out.resolve().name
     content = {

@@ -20,9 +20,10 @@ from pliant.modifications.variant import Variant, keep_base, restore
 from pliant.records.identity import Json
 from pliant.records.numerics import Numerics
 from pliant.records.record import Measurement, Record
+from pliant.studies.cells import CellPlan, EvaluationPlan
 from pliant.studies.materials import Materials, open_materials
 from pliant.studies.measure import Scene, measure
-from pliant.studies.plan import CellPlan, EvaluationPlan, GroupPlan
+from pliant.studies.plan import GroupPlan
 from pliant.training.decoder import Forward, choose_forward
 from pliant.training.stack import Trained
 

@@ -1,51 +1,19 @@
 """From a study to its cells, grouped by checkpoint so that weights are loaded once."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pliant.checkpoints.about import About, CheckpointError
-from pliant.checkpoints.trajectory import Member, trajectory
-from pliant.checkpoints.weights import stored_fingerprint, stored_parameters
-from pliant.execution.table import Labels, PlannedCell
-from pliant.modifications.finetune import FineTune
-from pliant.modifications.noise import Noise
-from pliant.records.identity import SCHEMA_VERSION, Json, digest, identity
-from pliant.records.units import format_tokens
+from pliant.checkpoints.about import CheckpointError
+from pliant.execution.table import PlannedCell
+from pliant.studies.cells import CellPlan, cells_of, evaluation
 from pliant.studies.ladder import Ladder, LadderMember
-from pliant.studies.materials import Materials, MaterialSpec, markov_language, open_materials
-from pliant.studies.spec import CheckpointSpec, SpecError, StudySpec, TrajectorySpec
+from pliant.studies.materials import MaterialSpec, markov_language, open_materials
+from pliant.studies.spec import SpecError, StudySpec, TrajectorySpec
+from pliant.studies.subjects import check_places, ladder_subjects, members_of, outside_subject
 
-Modification = Noise | FineTune | None
 DEFAULT_CONTEXT = 512
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluationPlan:
-    """One evaluation of a cell: its id, what makes it what it is, and the labels of its rows."""
-
-    key: str
-    kind: str
-    identity: dict[str, Json]
-    task: str | None
-
-    @property
-    def labels(self) -> Labels:
-        labels: Labels = {"evaluation": self.kind}
-        return labels | {"task": self.task} if self.task else labels
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CellPlan:
-    """A cell: checkpoint x modification x seed, and the evaluations asked of it."""
-
-    key: str
-    identity: dict[str, Json]
-    labels: Labels
-    modification: Modification
-    seed: int
-    evaluations: tuple[EvaluationPlan, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,23 +50,6 @@ class Plan:
         ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Subject:
-    """A checkpoint as the plan sees it: identity for the cells, labels for the rows.
-
-    `init_stds` are those that pliant.json of a checkpoint from outside gives: its weights do not fix them.
-    """
-
-    name: str
-    place: Path
-    identity: dict[str, Json]
-    labels: Labels
-    parameters: int
-    init_stds: dict[str, float] | None = None
-    ladder: Ladder | None = None
-    member: LadderMember | None = None
-
-
 def plan_study(spec: StudySpec, folder: Path) -> Plan:
     """Plan every cell of `spec`, for the study folder `folder`.
 
@@ -112,14 +63,14 @@ def _groups(spec: StudySpec, trajectory_spec: TrajectorySpec, folder: Path) -> I
     wanted = material_spec(spec, trajectory_spec)
     materials = open_materials(wanted)
     if trajectory_spec.ladder is not None:
-        subjects = list(_ladder_subjects(spec, trajectory_spec, wanted, materials, folder))
+        subjects = list(ladder_subjects(spec, trajectory_spec, wanted, materials, folder))
     else:
-        subjects = [_outside_subject(member, materials) for member in _members(trajectory_spec)]
-        _check_places(subjects, trajectory_spec.name)
-    shared = [_evaluation("pretraining-loss", {"data": materials.held_out_fingerprint}, None)]
+        subjects = [outside_subject(member, materials) for member in members_of(trajectory_spec)]
+        check_places(subjects, trajectory_spec.name)
+    shared = [evaluation("pretraining-loss", {"data": materials.held_out_fingerprint}, None)]
     for subject in subjects:
         # two entries of modifications may name the same cell, such as a strength in two sweeps: it is one cell
-        cells = tuple({c.key: c for c in _cells(spec, trajectory_spec.name, subject, materials, shared)}.values())
+        cells = tuple({c.key: c for c in cells_of(spec, trajectory_spec.name, subject, materials, shared)}.values())
         yield GroupPlan(
             name=f"{trajectory_spec.name}, {subject.name}",
             place=subject.place,
@@ -130,19 +81,6 @@ def _groups(spec: StudySpec, trajectory_spec: TrajectorySpec, folder: Path) -> I
             ladder=subject.ladder,
             member=subject.member,
         )
-
-
-def _check_places(subjects: Sequence[_Subject], name: str) -> None:
-    """A point of a curve is one checkpoint: its tokens, its seed, annealed or not."""
-    seen: dict[tuple[Json, ...], str] = {}
-    for subject in subjects:
-        place = tuple(subject.labels[key] for key in ("tokens", "pretraining_seed", "annealed"))
-        if subject.labels["tokens"] is not None and place in seen:
-            raise SpecError(
-                f"{name}: {seen[place]} and {subject.name} both have {subject.labels['tokens']:,} tokens and seed "
-                f"{place[1]}; give them other tokens or seeds, or put them into different trajectories"
-            )
-        seen[place] = subject.name
 
 
 def material_spec(spec: StudySpec, trajectory_spec: TrajectorySpec) -> MaterialSpec:
@@ -156,7 +94,7 @@ def material_spec(spec: StudySpec, trajectory_spec: TrajectorySpec) -> MaterialS
                 f"{trajectory_spec.ladder.architecture.context}; leave held_out.context out"
             )
     else:
-        first = _members(trajectory_spec)[0].folder
+        first = members_of(trajectory_spec)[0].folder
         longest = _longest_context(first)
         context = spec.held_out.context or min(DEFAULT_CONTEXT, longest)
         if context > longest:
@@ -180,184 +118,3 @@ def _longest_context(folder: Path) -> int:
         return int(config.get("max_position_embeddings") or config.get("n_positions") or DEFAULT_CONTEXT)
     except (ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{file} cannot be read ({error}); fetch it again") from error
-
-
-def _ladder_subjects(
-    spec: StudySpec, trajectory_spec: TrajectorySpec, wanted: MaterialSpec, materials: Materials, folder: Path
-) -> Iterator[_Subject]:
-    assert trajectory_spec.ladder is not None
-    ladder = Ladder(
-        spec=trajectory_spec.ladder,
-        vocabulary_size=materials.tokenizer.vocabulary_size,
-        tokenizer=materials.tokenizer.fingerprint,
-        data=materials.training.source(0).fingerprint,
-        numerics=spec.numerics,
-        artifacts=folder / "artifacts",
-        name="".join(c if c.isalnum() or c in "._" else "-" for c in trajectory_spec.name),
-    )
-    _check_corpus(ladder, materials, wanted.corpus)
-    parameters = trajectory_spec.ladder.architecture.parameters(ladder.vocabulary_size)
-    for member in ladder.members():
-        source = materials.training.source(member.seed)
-        windows = member.step * ladder.spec.recipe.batch_windows
-        yield _Subject(
-            name=f"{format_tokens(member.tokens)} {'' if member.annealed else 'trunk '}seed {member.seed}",
-            place=ladder.place(member),
-            identity={
-                "kind": "ladder",
-                **ladder.recipe,
-                "data": source.fingerprint,
-                "seed": member.seed,
-                "tokens": member.tokens,
-                "annealed": member.annealed,
-            },
-            labels={
-                "checkpoint": format_tokens(member.tokens) + ("" if member.annealed else " trunk"),
-                "tokens": member.tokens,
-                "parameters": parameters,
-                "tokens_per_parameter": member.tokens / parameters,
-                "pretraining_seed": member.seed,
-                "annealed": member.annealed,
-                "pretraining_learning_rate": ladder.learning_rate(member),
-                "epochs": windows / source.windows_per_epoch if source.windows_per_epoch else 0.0,
-                "bytes_per_token": materials.bytes_per_token,
-            },
-            parameters=parameters,
-            ladder=ladder,
-            member=member,
-        )
-
-
-def _check_corpus(ladder: Ladder, materials: Materials, corpus: str) -> None:
-    per_epoch = materials.training.source(0).windows_per_epoch
-    if per_epoch is None:
-        return
-    available = per_epoch * ladder.spec.architecture.context
-    largest = max(member.tokens for member in ladder.members())
-    if largest > ladder.spec.max_epochs * available:
-        epochs = f"{largest / available:.2f} epochs" if available else "more than all"
-        raise SpecError(
-            f"{ladder.name}: a budget of {format_tokens(largest)} tokens is {epochs} of "
-            f"{corpus} ({available:,} training tokens); lower budgets, give more text, or set max_epochs"
-        )
-
-
-def _members(trajectory_spec: TrajectorySpec) -> list[Member]:
-    given = trajectory_spec.checkpoints
-    assert given is not None
-    if isinstance(given, Path):
-        return list(trajectory(given).members)
-    return [_by_hand(entry) for entry in given]
-
-
-def _by_hand(entry: CheckpointSpec) -> Member:
-    found = trajectory(entry.path).members
-    if len(found) != 1:
-        raise CheckpointError(
-            f"{entry.path} holds {len(found)} checkpoints; give each by its own path, or the folder alone"
-        )
-    by_hand = {
-        name: getattr(entry, name) for name in ("tokens", "seed", "annealed") if getattr(entry, name) is not None
-    }
-    known = {name: getattr(found[0].about, name) for name in About.__dataclass_fields__}
-    return Member(name=entry.path.name, folder=found[0].folder, about=About(**{**known, **by_hand}))
-
-
-def _outside_subject(member: Member, materials: Materials) -> _Subject:
-    about = member.about
-    parameters = stored_parameters(member.folder)
-    weights = stored_fingerprint(member.folder)
-    return _Subject(
-        name=member.name,
-        place=member.folder,
-        identity={"kind": "weights", "weights": weights, "tokenizer": materials.tokenizer.fingerprint},
-        labels={
-            "checkpoint": member.name,
-            "tokens": about.tokens,
-            "parameters": parameters,
-            "tokens_per_parameter": about.tokens / parameters if about.tokens and parameters else None,
-            "pretraining_seed": about.seed,
-            "annealed": about.annealed,
-            "pretraining_learning_rate": about.learning_rate,
-            "epochs": about.epochs,
-            "bytes_per_token": materials.bytes_per_token,
-        },
-        parameters=parameters,
-        init_stds=about.init_stds,
-    )
-
-
-def _cells(
-    spec: StudySpec, name: str, subject: _Subject, materials: Materials, shared: list[EvaluationPlan]
-) -> Iterator[CellPlan]:
-    on_tasks = {
-        task: _evaluation("task-loss", {"data": materials.tasks[task].fingerprint}, task) for task in spec.tasks
-    }
-    base = (*shared, _evaluation("weights", {}, None), *on_tasks.values())
-    yield _cell(spec, name, subject, materials, None, 0, base)
-    moved = _evaluation("displacement", {}, None)
-    for entry in spec.modifications:
-        if entry.noise is not None:
-            for noise in entry.noise.modifications():
-                for block in range(entry.noise.blocks):
-                    yield _cell(spec, name, subject, materials, noise, block, tuple(shared))
-        if entry.fine_tune is not None:
-            for tuning in entry.fine_tune.modifications():
-                for seed in entry.fine_tune.seeds:
-                    wanted = (*shared, on_tasks[tuning.task], moved)
-                    yield _cell(spec, name, subject, materials, tuning, seed, wanted)
-
-
-def _evaluation(kind: str, settings: dict[str, Json], task: str | None) -> EvaluationPlan:
-    what: dict[str, Json] = {"kind": kind, **settings}
-    return EvaluationPlan(key=digest(what, 12), kind=kind, identity=what, task=task)
-
-
-def _cell(
-    spec: StudySpec,
-    name: str,
-    subject: _Subject,
-    materials: Materials,
-    modification: Modification,
-    seed: int,
-    evaluations: tuple[EvaluationPlan, ...],
-) -> CellPlan:
-    what: dict[str, Json] = {
-        "schema": SCHEMA_VERSION,
-        "checkpoint": subject.identity,
-        "modification": _modification_identity(modification, subject, materials),
-        "seed": seed,
-        "numerics": identity(spec.numerics),
-    }
-    labels = {"trajectory": name, **subject.labels, **_modification_labels(modification), "seed": seed}
-    return CellPlan(
-        key=digest(what),
-        identity=what,
-        labels=labels,
-        modification=modification,
-        seed=seed,
-        evaluations=evaluations,
-    )
-
-
-def _modification_identity(modification: Modification, subject: _Subject, materials: Materials) -> dict[str, Json]:
-    if modification is None:
-        return {"type": "none"}
-    what = {"type": type(modification).__name__, **identity(modification)}
-    if isinstance(modification, FineTune):
-        return {**what, "data": materials.tasks[modification.task].fingerprint}
-    by_hand = dict(subject.init_stds) if modification.scaling == "init" and subject.init_stds else None
-    return {**what, "init_stds": digest(by_hand) if by_hand else None}  # type: ignore[arg-type]
-
-
-def _modification_labels(modification: Modification) -> Labels:
-    is_noise, is_tuning = isinstance(modification, Noise), isinstance(modification, FineTune)
-    return {
-        "modification": "noise" if is_noise else "fine-tune" if is_tuning else "none",
-        "label": modification.label if modification is not None else "none",
-        "scaling": modification.scaling if isinstance(modification, Noise) else None,
-        "embeddings": modification.embeddings if isinstance(modification, Noise) else None,
-        "task": modification.task if isinstance(modification, FineTune) else None,
-        "steps": modification.steps if isinstance(modification, FineTune) else None,
-        "strength": modification.strength if modification is not None else 0.0,
-    }

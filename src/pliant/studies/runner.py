@@ -13,11 +13,13 @@ from pliant.execution.table import Table, read_table, write_parquet, write_plan
 from pliant.modifications.finetune import FineTune
 from pliant.modifications.noise import Noise
 from pliant.records.identity import digest
+from pliant.studies.cells import CellPlan
 from pliant.studies.cost import Cost, machine_factor
 from pliant.studies.group import GroupJob, missing, recorded_weights
 from pliant.studies.numerics import choose_numerics
-from pliant.studies.plan import CellPlan, GroupPlan, Plan, plan_study
-from pliant.studies.spec import SpecError, StudySpec, parse_study, to_yaml
+from pliant.studies.plan import GroupPlan, Plan, plan_study
+from pliant.studies.spec import SpecError, StudySpec
+from pliant.studies.study_file import parse_study, to_yaml
 from pliant.studies.work import SegmentJob, perform
 
 STUDY_FILE = "study.yaml"

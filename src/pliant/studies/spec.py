@@ -1,13 +1,10 @@
-"""A study as the user writes it: YAML in, frozen settings out, unknown keys refused with the nearest known one."""
+"""What a study may say: frozen settings, checked when they are made; study_file.py reads them from YAML."""
 
-import difflib
-import importlib
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from pliant.checkpoints.architecture import PRESETS, Architecture
 from pliant.execution.engine import UserError
@@ -208,116 +205,3 @@ class StudySpec(_Section):
     def tasks(self) -> tuple[str, ...]:
         """The tasks fine-tuned on, each once, in order."""
         return tuple(dict.fromkeys(m.fine_tune.task for m in self.modifications if m.fine_tune is not None))
-
-
-def parse_study(text: str, place: str) -> StudySpec:
-    """A study from YAML text; `place` names it in errors.
-
-    Raises:
-        SpecError: not YAML, an unknown key (the nearest known one is suggested), or a value out of range.
-    """
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SpecError(f"{place} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise SpecError(f"{place}: expected a mapping with study, trajectories, ...; found {type(content).__name__}")
-    try:
-        return StudySpec.model_validate(content)
-    except ValidationError as error:
-        raise SpecError(f"{place}: {_first_line(error)}") from error
-
-
-def read_study(path: Path) -> StudySpec:
-    """A study from a YAML file; relative paths in it are taken from the file's folder.
-
-    Raises:
-        SpecError: the file cannot be read, or see `parse_study`.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise SpecError(
-            f"no study file at {path}; `pliant demo --write-study FILE` writes one to start from"
-        ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path} cannot be read: {error}") from error
-    return _anchored(parse_study(text, str(path)), path.resolve().parent)
-
-
-def read_recipe(name: str) -> StudySpec:
-    """The study that the function `module:function` returns.
-
-    Raises:
-        SpecError: there is no such function, or it returns something else.
-    """
-    module, function = name.split(":")
-    try:
-        made = getattr(importlib.import_module(module), function)()
-    except (ImportError, AttributeError) as error:
-        raise SpecError(f"no recipe {name} ({error}); name a function as module:function") from error
-    if not isinstance(made, StudySpec):
-        raise SpecError(f"{name} returned {type(made).__name__}, expected a StudySpec")
-    return made
-
-
-def _anchored(spec: StudySpec, folder: Path) -> StudySpec:
-    """The study with its relative paths taken from `folder`, so that it can be run from anywhere."""
-
-    def anchored(path: Path) -> Path:
-        return path if path.is_absolute() else folder / path
-
-    def checkpoints(
-        given: Path | tuple[CheckpointSpec, ...] | None,
-    ) -> Path | tuple[CheckpointSpec, ...] | None:
-        if given is None or isinstance(given, Path):
-            return anchored(given) if given else None
-        return tuple(entry.model_copy(update={"path": anchored(entry.path)}) for entry in given)
-
-    trajectories = tuple(t.model_copy(update={"checkpoints": checkpoints(t.checkpoints)}) for t in spec.trajectories)
-    beside = [name for name in (spec.corpus, spec.tokenizer) if name and (folder / name).exists()]
-    update: dict[str, Any] = {"trajectories": trajectories}
-    if spec.corpus in beside:
-        update["corpus"] = str(folder / spec.corpus)
-    if spec.tokenizer in beside:
-        update["tokenizer"] = str(folder / str(spec.tokenizer))
-    return spec.model_copy(update=update)
-
-
-def to_yaml(spec: StudySpec) -> str:
-    """The resolved study as YAML: every default written out."""
-    return yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, width=100)
-
-
-def _first_line(error: ValidationError) -> str:
-    problems = error.errors()
-    unknown = [p for p in problems if p["type"] in ("extra_forbidden", "unexpected_keyword_argument")]
-    first = (unknown or problems)[0]
-    place = ".".join(str(part) for part in first["loc"])
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    if unknown:
-        return f"unknown key {place}{_suggestion(str(first['loc'][-1]))}{more}"
-    message = first["msg"].removeprefix("Value error, ")
-    given = "" if isinstance(first["input"], (dict, list, tuple)) else f", got {first['input']!r}"
-    return f"{place}: {message}{given}{more}" if place else f"{message}{more}"
-
-
-def _suggestion(key: str) -> str:
-    near = difflib.get_close_matches(key, _known_keys() - {key}, n=1, cutoff=0.6)
-    return f"; did you mean {near[0]}?" if near else ""
-
-
-def _known_keys() -> set[str]:
-    models = (
-        StudySpec,
-        TrajectorySpec,
-        LadderSpec,
-        CheckpointSpec,
-        ModificationSpec,
-        NoiseSpec,
-        FineTuneSpec,
-        HeldOutSpec,
-    )
-    settings = (Recipe, Schedule, Optimisation, Architecture, Numerics)
-    keys = {name for model in models for name in model.model_fields}
-    return keys | {name for kind in settings for name in kind.__dataclass_fields__}

@@ -1,0 +1,115 @@
+"""The cells of one checkpoint: which modifications, at which seeds, and the evaluations asked of each."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pliant.execution.table import Labels
+from pliant.modifications.finetune import FineTune
+from pliant.modifications.noise import Noise
+from pliant.records.identity import SCHEMA_VERSION, Json, digest, identity
+from pliant.studies.materials import Materials
+from pliant.studies.spec import StudySpec
+from pliant.studies.subjects import Subject
+
+Modification = Noise | FineTune | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationPlan:
+    """One evaluation of a cell: its id, what makes it what it is, and the labels of its rows."""
+
+    key: str
+    kind: str
+    identity: dict[str, Json]
+    task: str | None
+
+    @property
+    def labels(self) -> Labels:
+        labels: Labels = {"evaluation": self.kind}
+        return labels | {"task": self.task} if self.task else labels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellPlan:
+    """A cell: checkpoint x modification x seed, and the evaluations asked of it."""
+
+    key: str
+    identity: dict[str, Json]
+    labels: Labels
+    modification: Modification
+    seed: int
+    evaluations: tuple[EvaluationPlan, ...]
+
+
+def cells_of(
+    spec: StudySpec, name: str, subject: Subject, materials: Materials, shared: list[EvaluationPlan]
+) -> Iterator[CellPlan]:
+    on_tasks = {task: evaluation("task-loss", {"data": materials.tasks[task].fingerprint}, task) for task in spec.tasks}
+    base = (*shared, evaluation("weights", {}, None), *on_tasks.values())
+    yield _cell(spec, name, subject, materials, None, 0, base)
+    moved = evaluation("displacement", {}, None)
+    for entry in spec.modifications:
+        if entry.noise is not None:
+            for noise in entry.noise.modifications():
+                for block in range(entry.noise.blocks):
+                    yield _cell(spec, name, subject, materials, noise, block, tuple(shared))
+        if entry.fine_tune is not None:
+            for tuning in entry.fine_tune.modifications():
+                for seed in entry.fine_tune.seeds:
+                    wanted = (*shared, on_tasks[tuning.task], moved)
+                    yield _cell(spec, name, subject, materials, tuning, seed, wanted)
+
+
+def evaluation(kind: str, settings: dict[str, Json], task: str | None) -> EvaluationPlan:
+    what: dict[str, Json] = {"kind": kind, **settings}
+    return EvaluationPlan(key=digest(what, 12), kind=kind, identity=what, task=task)
+
+
+def _cell(
+    spec: StudySpec,
+    name: str,
+    subject: Subject,
+    materials: Materials,
+    modification: Modification,
+    seed: int,
+    evaluations: tuple[EvaluationPlan, ...],
+) -> CellPlan:
+    what: dict[str, Json] = {
+        "schema": SCHEMA_VERSION,
+        "checkpoint": subject.identity,
+        "modification": _modification_identity(modification, subject, materials),
+        "seed": seed,
+        "numerics": identity(spec.numerics),
+    }
+    labels = {"trajectory": name, **subject.labels, **_modification_labels(modification), "seed": seed}
+    return CellPlan(
+        key=digest(what),
+        identity=what,
+        labels=labels,
+        modification=modification,
+        seed=seed,
+        evaluations=evaluations,
+    )
+
+
+def _modification_identity(modification: Modification, subject: Subject, materials: Materials) -> dict[str, Json]:
+    if modification is None:
+        return {"type": "none"}
+    what = {"type": type(modification).__name__, **identity(modification)}
+    if isinstance(modification, FineTune):
+        return {**what, "data": materials.tasks[modification.task].fingerprint}
+    by_hand = dict(subject.init_stds) if modification.scaling == "init" and subject.init_stds else None
+    return {**what, "init_stds": digest(by_hand) if by_hand else None}  # type: ignore[arg-type]
+
+
+def _modification_labels(modification: Modification) -> Labels:
+    is_noise, is_tuning = isinstance(modification, Noise), isinstance(modification, FineTune)
+    return {
+        "modification": "noise" if is_noise else "fine-tune" if is_tuning else "none",
+        "label": modification.label if modification is not None else "none",
+        "scaling": modification.scaling if isinstance(modification, Noise) else None,
+        "embeddings": modification.embeddings if isinstance(modification, Noise) else None,
+        "task": modification.task if isinstance(modification, FineTune) else None,
+        "steps": modification.steps if isinstance(modification, FineTune) else None,
+        "strength": modification.strength if modification is not None else 0.0,
+    }
