@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pliant.execution.engine import TaskFailure
     from pliant.execution.table import Table
 
-MINIMUM_WIDTH = 130
+MINIMUM_WIDTH = 140
 
 
 def console() -> Console:

@@ -1,6 +1,6 @@
 """The summary in a terminal: one table a study and a verdict in words."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import groupby
 
 from rich.console import Console
@@ -16,13 +16,19 @@ from pliant.report.unit import rate
 _STYLE = {"worse": "bold red", "not worse": "green", "undecided": "yellow"}
 
 
+ROOMY = 140
+"""Columns of a terminal that has room for every column of the table."""
+NARROW = 115
+MOST_RUNS = 3
+
+
 def show(summary: Summary, console: Console | None = None, *, every_rate: bool = False) -> None:
     """Print each study: table, verdicts, caveats. `every_rate` adds fine-tuning at each fixed rate."""
     screen = console or Console()
     for study in summary.studies:
         screen.print()
         screen.print(Text(study.study, style="bold").append(f"  {study.scope}", style="dim"))
-        screen.print(_table(study, every_rate))
+        screen.print(_table(study, every_rate, screen.width))
         screen.print(Text(_rule(study), style="dim"))
         screen.print(Text(study.headline, style="bold"))
         _list(screen, (advice.words for advice in study.advice), "→", "bold")
@@ -47,25 +53,27 @@ def _list(screen: Console, lines: Iterable[str], mark: str, style: str) -> None:
         screen.print(grid)
 
 
-def _table(study: StudySummary, every_rate: bool) -> RichTable:
-    table = RichTable(box=None, pad_edge=False, header_style="dim")
-    table.add_column("modification")
-    for name in (
-        "lowest at [95 %]",
-        f"last − best earlier, {study.unit.name}",
-        "each run",
-        "Spearman",
-        "p, Holm",
-        "verdict",
-    ):
-        table.add_column(name, justify="left" if name == "verdict" else "right")
+def _table(study: StudySummary, every_rate: bool, width: int) -> RichTable:
+    """One row a curve. A terminal narrower than `ROOMY` goes without rank correlation and p, one narrower than `NARROW`
+    also without each run; JSON and HTML have them."""
     places = group_names((f.trajectory, f.members) for f in study.findings)
+    columns: list[tuple[str, Callable[[Finding], Text]]] = [
+        ("lowest at [95 %]", lambda f: Text(_lowest(f))),
+        (f"last − best earlier, {study.unit.name}", lambda f: Text(study.unit.interval(f.minimum.rise))),
+        *((("each run", lambda f: Text(_runs(f, study))),) if width >= NARROW else ()),
+        *(_TESTS if width >= ROOMY else ()),
+        ("verdict", lambda f: Text(verdict_words(f, study.unit), style=_style(f))),
+    ]
+    table = RichTable(box=None, pad_edge=False, header_style="dim")
+    table.add_column("modification", min_width=22)
+    for name, _ in columns:
+        table.add_column(name, justify="left" if name == "verdict" else "right", no_wrap=name != "verdict")
     for _, group in groupby(shown(study.findings, every_rate), key=family):
         some = list(group)
         if some[0].modification != "none":
             table.add_row(_title(some[0], places))
         for finding in some:
-            table.add_row(*_row(finding, study, places))
+            table.add_row(_name(finding, places), *(cell(finding) for _, cell in columns))
     return table
 
 
@@ -112,20 +120,34 @@ def _where(finding: Finding, places: Places) -> str:
     return f" · {place}" if place else ""
 
 
-def _row(finding: Finding, study: StudySummary, places: Places) -> tuple[Text, ...]:
-    minimum, unit = finding.minimum, study.unit
-    base = finding.modification == "none"
-    name = Text(strength_of(finding) if base else f"  {strength_of(finding)}")
-    if base:
-        name.append(_where(finding, places), style="dim")
-    lowest = budget_name(minimum.budget, finding.names)
-    rho = f"{finding.rank.rho:.2f}" if finding.rank.rho == finding.rank.rho else "–"
-    return (
-        name,
-        Text(f"{lowest} [{span_name(minimum, finding.names)}]"),
-        Text(unit.interval(minimum.rise)),
-        Text(" ".join(unit.signed(seed.rise.value) for seed in minimum.seeds)),
-        Text(rho.replace("-", "−")),
-        Text(p_values(finding)),
-        Text(verdict_words(finding, study.unit), style="dim" if base else _STYLE[finding.judgement.verdict]),
-    )
+def _name(finding: Finding, places: Places) -> Text:
+    if finding.modification == "none":
+        return Text(strength_of(finding)).append(_where(finding, places), style="dim")
+    return Text(f"  {strength_of(finding)}")
+
+
+def _lowest(finding: Finding) -> str:
+    return f"{budget_name(finding.minimum.budget, finding.names)} [{span_name(finding.minimum, finding.names)}]"
+
+
+def _runs(finding: Finding, study: StudySummary) -> str:
+    """Every run's own rise; of more than `MOST_RUNS` the smallest and the largest."""
+    rises = [seed.rise.value for seed in finding.minimum.seeds]
+    if len(rises) <= MOST_RUNS:
+        return " ".join(study.unit.signed(rise) for rise in rises)
+    return f"{study.unit.signed(min(rises))} to {study.unit.signed(max(rises))}"
+
+
+def _rho(finding: Finding) -> Text:
+    rho = finding.rank.rho
+    return Text(f"{rho:.2f}".replace("-", "−") if rho == rho else "–")
+
+
+_TESTS: tuple[tuple[str, Callable[[Finding], Text]], ...] = (
+    ("Spearman", _rho),
+    ("p, Holm", lambda f: Text(p_values(f))),
+)
+
+
+def _style(finding: Finding) -> str:
+    return "dim" if finding.modification == "none" else _STYLE[finding.judgement.verdict]
