@@ -94,7 +94,7 @@ def test_terminal_shows_table_and_verdicts(summary: Summary) -> None:
     text = console.export_text()
     assert "last − best earlier" in text
     assert "margin 0.01 nats/token (0.014 bits/byte)" in text
-    assert "tuned rate, interpolated" in text
+    assert "tuned, interpolated" in text
 
 
 def test_unfinished_study_still_reports(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def shown(findings: Iterable[Finding], every_rate: bool) -> list[Finding]:
 
 _UNFIXED = {
     "tuned": "tuned rate",
-    "tuned, interpolated": "tuned rate, interpolated",
+    "tuned, interpolated": "tuned, interpolated",
     "matched": "matched task loss",
 }
 
