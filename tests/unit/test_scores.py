@@ -118,6 +118,20 @@ def test_the_same_from_python(tmp_path: Path) -> None:
     assert pliant.verdict(path, margin=0.02).studies[0].findings == judged(path, margin=0.02).findings
 
 
+def test_any_other_modification_is_judged_too(tmp_path: Path) -> None:
+    after = {0: (3.0, 2.0, 1.0, 0.0), 0.5: (3.0, 2.3, 2.2, 2.7)}
+    lines = [
+        f"c{k},{k + 1}B,{strength},{s},prune,{value + s / 99}"
+        for strength, values in after.items()
+        for k, value in enumerate(values)
+        for s in (1, 2)
+    ]
+    study = judged(write(tmp_path / "mine.csv", "checkpoint,tokens,strength,seed,modification,value", lines))
+    (advice,) = study.advice
+    assert advice.words.startswith("Prune strength 0.5: take 3B; overtrained from there on")
+    assert "1 of 1 curves under prune" in study.headline
+
+
 def test_order_of_lines_does_not_matter(tmp_path: Path) -> None:
     path = simulated(tmp_path / "scores.csv", runs=3, noise=0.01)
     header, *lines = path.read_text().splitlines()

@@ -9,7 +9,7 @@ from pliant.report.confirmation import Confirmation, Outcome
 from pliant.report.finding import Finding
 from pliant.report.sentences import family, interpolated, verdict_words
 from pliant.report.study import Study, budget_name, capital, phrase, span_name
-from pliant.report.unit import rate
+from pliant.report.unit import rate, symbol
 from pliant.statistics import Verdict
 
 
@@ -40,10 +40,10 @@ class Advice:
 
 
 def advise(study: Study, findings: Sequence[Finding], confirmed: Sequence[Confirmation] = ()) -> tuple[Advice, ...]:
-    """Fine-tuning at the tuned rate for task and text; of noise, the smallest strength shown to hurt or the largest."""
+    """Fine-tuning at the tuned rate; of noise and the like, the smallest strength shown to hurt, else the largest."""
     tuned = [f for f in findings if f.rate == "tuned"]
-    noise = [f for f in findings if f.modification == "noise" and f.strength]
-    chosen = [_telling(list(group)) for _, group in groupby(noise, key=family)]
+    direct = [f for f in findings if f.direct and f.strength]
+    chosen = [_telling(list(group)) for _, group in groupby(direct, key=family)]
     outcomes = {c.frozen.curve: c.outcome for c in confirmed}
     return tuple(_advice(study, f, findings, outcomes.get(f.curve)) for f in (*tuned, *chosen))
 
@@ -83,8 +83,8 @@ def _advice(study: Study, finding: Finding, findings: Sequence[Finding], outcome
 def _target(finding: Finding, study: Study) -> str:
     place = study.places[finding.trajectory, finding.members]
     where = f" ({place})" if place else ""
-    if finding.modification == "noise":
-        return f"{capital(finding.label)} γ {rate(finding.strength or 0.0)}{where}"
+    if finding.direct:
+        return f"{capital(finding.label)} {symbol(finding.modification)} {rate(finding.strength or 0.0)}{where}"
     return f"{capital(phrase(finding.label))}{where}, {finding.quantity}"
 
 

@@ -18,6 +18,12 @@ _FINE_TUNING = {
     False: "Pre-training loss after fine-tuning at one fixed rate (dashed: before). A fixed rate is not the "
     "rate one would choose; see the tuned rate above. ",
 }
+_DIRECT = {
+    True: "What a change of one strength costs: loss after minus before, on the same tokens. ",
+    False: "Loss after a change of one strength (dashed: before). A line that turns up means that more pre-training "
+    "made the changed model worse. ",
+}
+_STARTS = {"noise": _NOISE, "fine-tune": _FINE_TUNING}
 _CONFOUND = {
     "init": " The noise has one absolute size, so shrinking or growing weights alone bend these lines.",
     "relative": " The noise follows each tensor's own size, so weight growth cannot cause these lines.",
@@ -26,7 +32,7 @@ _CONFOUND = {
 
 def modified(modification: str, scaling: str | None, *, paired: bool) -> str:
     """For sensitivity (`paired`) and modified loss."""
-    start = (_NOISE if modification == "noise" else _FINE_TUNING)[paired]
+    start = _STARTS.get(modification, _DIRECT)[paired]
     return f"{start}{RANGE}{_CONFOUND.get(scaling or '', '')}"
 
 

@@ -15,6 +15,7 @@ from pliant.execution.table import PLAN_FILE, read_table
 from pliant.records.contrast import FrozenContrast, read_contrast
 from pliant.report.finding import Finding
 from pliant.report.study import Study, budget_name, open_study
+from pliant.report.unit import symbol
 from pliant.statistics import Curve, Estimate, TunedRate, contrast, holm
 
 FROZEN_FILE = "confirm.json"
@@ -160,7 +161,7 @@ def _outcome(estimate: Estimate | None) -> Outcome:
 def _words(study: Study, one: FrozenContrast, estimate: Estimate | None) -> str:
     names: dict[float, str] = {}
     where = study.places.get((one.trajectory, one.members), "")
-    strength = "tuned rate" if one.strength is None else f"γ {one.strength:g}"
+    strength = "tuned rate" if one.strength is None else f"{symbol(one.modification)} {one.strength:g}"
     head = f"{one.label}{f' ({where})' if where else ''}, {strength}, {one.quantity}"
     what = f"{budget_name(one.budget, names)} minus {budget_name(one.against, names)}"
     seen = f"{study.unit.signed(one.seen)} on {len(one.seeds)} exploring seeds"

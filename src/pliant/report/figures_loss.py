@@ -6,7 +6,7 @@ from itertools import groupby
 from pliant.report import captions
 from pliant.report.figure import Dash, Figure, Ledger, Point, Trace, bounds
 from pliant.report.study import Study, budget_name, phrase
-from pliant.report.unit import rate
+from pliant.report.unit import rate, symbol
 from pliant.statistics import Curve, Series, base_of
 
 
@@ -66,7 +66,7 @@ def _figure(study: Study, some: Sequence[Series], ledger: Ledger, *, paired: boo
         ticks=ticks(some),
         traces=tuple(traces),
         y_log=paired and _spread(traces) > 30,
-        legend_title="γ" if key.modification == "noise" else "rate",
+        legend_title=symbol(key.modification),
     )
 
 

@@ -61,13 +61,17 @@ class Finding:
         return (self.trajectory, self.members, self.label, self.strength, self.rate, self.quantity)
 
     @property
+    def direct(self) -> bool:
+        """Whether the weights were changed without training: noise, quantisation, pruning, ..."""
+        return self.modification not in ("none", "fine-tune")
+
+    @property
     def primary(self) -> bool:
-        noise = self.modification == "noise" and bool(self.strength)
-        return noise or (self.modification == "fine-tune" and self.rate == "tuned")
+        return (self.direct and bool(self.strength)) or (self.modification == "fine-tune" and self.rate == "tuned")
 
 
 def find(study: Study, margin: float = MARGIN_NATS) -> tuple[Finding, ...]:
-    """Base, noise, fine-tuning at each fixed rate, then fine-tuning at the tuned rate.
+    """Base, noise and the like, fine-tuning at each fixed rate, then fine-tuning at the tuned rate.
 
     Series with fewer than two budgets, or no run measured at all of them, are left out.
     """
@@ -87,7 +91,7 @@ def _adjusted(found: list[Finding]) -> tuple[Finding, ...]:
 
 
 def _loss_series(study: Study) -> Iterator[Series]:
-    for modification in ("none", "noise", "fine-tune"):
+    for modification in ("none", *study.direct, "fine-tune"):
         yield from study.matching(evaluation="pretraining-loss", metric="loss_nats", modification=modification)
     yield from study.matching(evaluation="task-loss", metric="loss_nats", modification="fine-tune")
 

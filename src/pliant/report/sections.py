@@ -11,7 +11,7 @@ from pliant.report.figures_loss import base_figure, modified_figures, slug
 from pliant.report.figures_size import distance_figures, size_figures
 from pliant.report.figures_tuned import tuned_figures
 from pliant.report.headline import Headline, headline
-from pliant.report.study import Study, open_study
+from pliant.report.study import Study, capital, open_study
 from pliant.report.summary import StudySummary, summarise_study
 
 
@@ -86,6 +86,10 @@ def _parts(study: Study, summary: StudySummary, ledger: Ledger) -> Iterator[Part
         lead=(captions.NOISE_LEAD, *summary.noise),
         figures=noise,
     )
+    for modification in study.direct:
+        if modification != "noise":
+            figures = tuple(modified_figures(study, ledger, modification))
+            yield Part(title=capital(modification), lead=(), figures=figures)
     yield Part(
         title="Fine-tuning at the tuned rate",
         lead=(captions.TUNED_LEAD, *summary.tuning),

@@ -6,7 +6,7 @@ from itertools import groupby
 
 from pliant.report.finding import Finding
 from pliant.report.study import Study, budget_name, capital, phrase
-from pliant.report.unit import Unit, rate
+from pliant.report.unit import Unit, rate, symbol
 
 FEW_SEEDS = 3
 """With fewer runs a t-interval over seeds is so wide that a reading is called exploratory."""
@@ -22,8 +22,8 @@ def base_sentences(study: Study, findings: Sequence[Finding]) -> tuple[str, ...]
 
 
 def noise_sentences(study: Study, findings: Sequence[Finding]) -> tuple[str, ...]:
-    """Noise at every strength: a sentence a scaling."""
-    return tuple(_groups(findings, "noise", study.places))
+    """Noise, and whatever else changes weights directly, at every strength: a sentence a label."""
+    return tuple(s for modification in study.direct for s in _groups(findings, modification, study.places))
 
 
 def fixed_rate_sentences(study: Study, findings: Sequence[Finding]) -> tuple[str, ...]:
@@ -77,7 +77,7 @@ def strength_name(finding: Finding) -> str:
         return "the base"
     if finding.strength is None:
         return f"{finding.label}, {finding.rate}"
-    return f"{finding.label} {'γ' if finding.modification == 'noise' else 'rate'} {rate(finding.strength)}"
+    return f"{finding.label} {symbol(finding.modification)} {rate(finding.strength)}"
 
 
 def _where(finding: Finding, places: Places) -> str:
@@ -139,9 +139,9 @@ def _ranks(group: list[Finding]) -> str:
 
 def _strengths(some: list[Finding], group: list[Finding]) -> str:
     """ "γ 0.1, 0.2"; four or more neighbours of the grid as a range."""
-    symbol = "γ" if some[0].modification == "noise" else "rate"
+    called = symbol(some[0].modification)
     grid = [f.strength for f in group]
     places = [grid.index(f.strength) for f in some]
     names = [rate(f.strength or 0.0) for f in some]
     neighbours = places == list(range(places[0], places[0] + len(places)))
-    return f"{symbol} {names[0]} to {names[-1]}" if neighbours and len(names) > 3 else f"{symbol} {', '.join(names)}"
+    return f"{called} {names[0]} to {names[-1]}" if neighbours and len(names) > 3 else f"{called} {', '.join(names)}"

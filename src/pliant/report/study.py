@@ -30,6 +30,12 @@ class Study:
         return tuple(sorted({r.run for r in self.readings}))
 
     @property
+    def direct(self) -> tuple[str, ...]:
+        """The modifications that change weights without training, in order of appearance: noise, ..."""
+        found = dict.fromkeys(key.modification for key in self.series)
+        return tuple(name for name in found if name not in ("none", "fine-tune"))
+
+    @property
     def groups(self) -> tuple[tuple[str, str], ...]:
         """(trajectory, members), in order of appearance."""
         return tuple(dict.fromkeys((key.trajectory, key.members) for key in self.series))

@@ -118,7 +118,10 @@ def _headline(findings: Sequence[Finding], runs: int) -> str:
         return "No modification has been measured at two or more budgets yet."
     kinds = (
         ("after fine-tuning at the tuned rate", [f for f in findings if f.rate == "tuned"]),
-        ("under noise", [f for f in findings if f.modification == "noise"]),
+        *(
+            (f"under {name}", [f for f in findings if f.modification == name])
+            for name in dict.fromkeys(f.modification for f in findings if f.direct)
+        ),
         ("at fixed rates", [f for f in findings if f.modification == "fine-tune" and f.rate == "fixed"]),
     )
     counts = [_count(group, what, findings) for what, group in kinds if group]

@@ -11,7 +11,7 @@ from pliant.report.finding import Finding
 from pliant.report.sentences import Places, family, verdict_words
 from pliant.report.study import budget_name, group_names, phrase, span_name
 from pliant.report.summary import StudySummary, Summary
-from pliant.report.unit import rate
+from pliant.report.unit import rate, symbol
 
 _STYLE = {"worse": "bold red", "not worse": "green", "undecided": "yellow"}
 
@@ -79,11 +79,7 @@ def _table(study: StudySummary, every_rate: bool, width: int) -> RichTable:
 
 def shown(findings: Iterable[Finding], every_rate: bool) -> list[Finding]:
     """Base, noise and tuned rates; fixed fine-tuning rates only when asked for."""
-    return [
-        f
-        for f in findings
-        if f.rate != "fixed" or f.modification in ("none", "noise") or (every_rate and f.rate == "fixed")
-    ]
+    return [f for f in findings if every_rate or f.rate != "fixed" or f.modification != "fine-tune"]
 
 
 _UNFIXED = {
@@ -99,7 +95,7 @@ def strength_of(finding: Finding) -> str:
         return "no modification"
     if finding.strength is None:
         return _UNFIXED[finding.rate]
-    return f"{'γ' if finding.modification == 'noise' else 'rate'} {rate(finding.strength)}"
+    return f"{symbol(finding.modification)} {rate(finding.strength)}"
 
 
 def p_values(finding: Finding) -> str:

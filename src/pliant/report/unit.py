@@ -47,6 +47,14 @@ def signed(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:+.3f}".replace("-", "−")
 
 
+_SYMBOLS = {"noise": "γ", "fine-tune": "rate"}
+
+
+def symbol(modification: str) -> str:
+    """What the strength of a modification is called: γ of noise, the rate of fine-tuning, else "strength"."""
+    return _SYMBOLS.get(modification, "strength")
+
+
 def rate(value: float) -> str:
     """A learning rate or strength: 0.0064 -> "0.0064", 6.4e-05 -> "6.4e−5"."""
     text = f"{value:.3g}"
