@@ -94,7 +94,7 @@ def test_a_key_like_no_other_is_refused_without_a_guess():
         ("study", "a/b", "match pattern"),
         ("study", "", "match pattern"),
         ("trajectories", [], "at least 1"),
-        ("modifications.0", {}, "one of noise, fine_tune"),
+        ("modifications.0", {}, "one of noise, quantise, prune, fine_tune"),
         ("trajectories.0", {"name": "neither"}, "give either ladder or checkpoints"),
         ("numerics", {"threads": 0}, "threads must be at least 1"),
     ],

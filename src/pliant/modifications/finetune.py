@@ -26,6 +26,7 @@ class FineTune:
     __pydantic_config__: ClassVar = {"extra": "forbid"}
     IDENTITY: ClassVar = frozenset({"task", "strength", "steps", "batch", "schedule", "optimisation"})
     RUNTIME: ClassVar[frozenset[str]] = frozenset()
+    KIND: ClassVar = "fine-tune"
 
     task: str
     strength: float

@@ -11,6 +11,7 @@ from torch import Tensor
 from pliant.checkpoints.about import About, CheckpointError
 from pliant.checkpoints.keyed import keyed_normal
 from pliant.checkpoints.weights import canonical_tensors, root_mean_square
+from pliant.modifications.tensors import embedding_names
 from pliant.modifications.variant import Variant
 
 Scaling = Literal["init", "relative"]
@@ -29,6 +30,7 @@ class Noise:
     __pydantic_config__: ClassVar = {"extra": "forbid"}
     IDENTITY: ClassVar = frozenset({"scaling", "strength", "embeddings", "draws", "antithetic"})
     RUNTIME: ClassVar[frozenset[str]] = frozenset()
+    KIND: ClassVar = "noise"
 
     scaling: Scaling
     strength: float
@@ -61,7 +63,7 @@ def noise_stds(noise: Noise, model: Any, about: About) -> dict[str, float]:
         )
     if noise.scaling == "init" and (unknown := set(tensors) - set(about.init_stds or {})):
         raise CheckpointError(f"init_stds in pliant.json does not name {sorted(unknown)[0]}; use scaling: relative")
-    skipped = set() if noise.embeddings else _embedding_names(model, tensors)
+    skipped = set() if noise.embeddings else embedding_names(model, tensors)
     stds = {n: noise.strength * _scale(noise, t, n, about) for n, t in tensors.items() if n not in skipped}
     return {name: std for name, std in stds.items() if std > 0}
 
@@ -71,12 +73,6 @@ def _scale(noise: Noise, tensor: Tensor, name: str, about: About) -> float:
         assert about.init_stds is not None, "checked by the caller"
         return about.init_stds[name]
     return root_mean_square(tensor) if tensor.ndim >= 2 else 0.0
-
-
-def _embedding_names(model: Any, tensors: dict[str, Tensor]) -> set[str]:
-    modules = (model.get_input_embeddings(), model.get_output_embeddings())
-    weights = {id(module.weight) for module in modules if module is not None}
-    return {name for name, tensor in tensors.items() if id(tensor) in weights}
 
 
 def noisy_variants(noise: Noise, model: Any, about: About, base: dict[str, Tensor], seed: int) -> Iterator[Variant]:

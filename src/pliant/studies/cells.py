@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pliant.execution.table import Labels
 from pliant.modifications.finetune import FineTune
 from pliant.modifications.noise import Noise
+from pliant.modifications.prune import Prune
+from pliant.modifications.quantise import Quantise
 from pliant.records.identity import SCHEMA_VERSION, Json, digest, identity
 from pliant.studies.materials import Materials
 from pliant.studies.spec import StudySpec
 from pliant.studies.subjects import Subject
 
-Modification = Noise | FineTune | None
+Modification = Noise | Quantise | Prune | FineTune | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,9 @@ def cells_of(
             for noise in entry.noise.modifications():
                 for block in range(entry.noise.blocks):
                     yield _cell(spec, name, subject, materials, noise, block, tuple(shared))
+        for direct in (entry.quantise, entry.prune):
+            for change in direct.modifications() if direct is not None else ():
+                yield _cell(spec, name, subject, materials, change, 0, tuple(shared))
         if entry.fine_tune is not None:
             for tuning in entry.fine_tune.modifications():
                 for seed in entry.fine_tune.seeds:
@@ -98,17 +103,18 @@ def _modification_identity(modification: Modification, subject: Subject, materia
     what = {"type": type(modification).__name__, **identity(modification)}
     if isinstance(modification, FineTune):
         return {**what, "data": materials.tasks[modification.task].fingerprint}
+    if not isinstance(modification, Noise):
+        return what
     by_hand = dict(subject.init_stds) if modification.scaling == "init" and subject.init_stds else None
     return {**what, "init_stds": digest(by_hand) if by_hand else None}  # type: ignore[arg-type]
 
 
 def _modification_labels(modification: Modification) -> Labels:
-    is_noise, is_tuning = isinstance(modification, Noise), isinstance(modification, FineTune)
     return {
-        "modification": "noise" if is_noise else "fine-tune" if is_tuning else "none",
+        "modification": modification.KIND if modification is not None else "none",
         "label": modification.label if modification is not None else "none",
         "scaling": modification.scaling if isinstance(modification, Noise) else None,
-        "embeddings": modification.embeddings if isinstance(modification, Noise) else None,
+        "embeddings": None if modification is None or isinstance(modification, FineTune) else modification.embeddings,
         "task": modification.task if isinstance(modification, FineTune) else None,
         "steps": modification.steps if isinstance(modification, FineTune) else None,
         "strength": modification.strength if modification is not None else 0.0,

@@ -70,6 +70,9 @@ def _needed(
             )
             if strengths:
                 kept.append(ModificationSpec(noise=entry.noise.model_copy(update={"strengths": strengths})))
+        for direct in (entry.quantise, entry.prune):
+            if direct is not None and any(c.label == m.label for c in contrasts for m in direct.modifications()):
+                kept.append(entry)
         if entry.fine_tune is not None:
             labels_of_task = {m.label for m in entry.fine_tune.modifications()}
             if any(c.modification == "fine-tune" and c.label in labels_of_task for c in contrasts):

@@ -15,6 +15,8 @@ from pliant.execution.engine import Progress, UserError
 from pliant.execution.store import Store
 from pliant.modifications.finetune import FineTune, finetuned_variant
 from pliant.modifications.noise import Noise, noisy_variants
+from pliant.modifications.prune import Prune, pruned_variant
+from pliant.modifications.quantise import Quantise, quantised_variant
 from pliant.modifications.sweep import in_one_sweep, sweeps_pay, swept_variant, train_sweep
 from pliant.modifications.variant import Variant, keep_base, restore
 from pliant.records.identity import Json
@@ -189,6 +191,10 @@ def _variants(bench: _Bench, cell: CellPlan) -> Iterator[Variant]:
     modification, model = cell.modification, bench.checkpoint.model
     if isinstance(modification, Noise):
         return noisy_variants(modification, model, bench.checkpoint.about, bench.base, cell.seed)
+    if isinstance(modification, Quantise):
+        return quantised_variant(modification, model, bench.base)
+    if isinstance(modification, Prune):
+        return pruned_variant(modification, model, bench.base)
     if isinstance(modification, FineTune):
         task = bench.materials.tasks[modification.task]
         if bench.numerics.sweep == "stacked" and sweeps_pay(modification, model, task):

@@ -143,6 +143,8 @@ def _cost(cell: CellPlan, group: GroupPlan) -> Cost:
             update_tokens=cell.modification.batch * group.materials.context,
             evaluated_tokens=held_out + on_task,
         )
+    if cell.modification is not None:
+        return Cost(evaluated_tokens=held_out)
     return Cost(evaluated_tokens=held_out + on_task * len(group.materials.tasks))
 
 

@@ -10,6 +10,8 @@ from pliant.checkpoints.architecture import PRESETS, Architecture
 from pliant.execution.engine import UserError
 from pliant.modifications.finetune import FineTune
 from pliant.modifications.noise import Noise, Scaling
+from pliant.modifications.prune import Prune
+from pliant.modifications.quantise import Granularity, Quantise
 from pliant.records.numerics import Numerics
 from pliant.records.units import parse_tokens
 from pliant.training.loop import Optimisation
@@ -128,6 +130,41 @@ class NoiseSpec(_Section):
         return self
 
 
+class QuantiseSpec(_Section):
+    """Round-to-nearest quantisation to each of `bits` bits a weight."""
+
+    bits: Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(_different)]
+    per: Granularity = "channel"
+    group: int = 128
+    embeddings: bool = False
+
+    def modifications(self) -> list[Quantise]:
+        return [Quantise(bits=b, per=self.per, group=self.group, embeddings=self.embeddings) for b in self.bits]
+
+    @model_validator(mode="after")
+    def _check(self) -> "QuantiseSpec":
+        self.modifications()
+        if "group" in self.model_fields_set and self.per != "group":
+            raise ValueError(f"group has no effect with per: {self.per}; set per: group, or leave group out")
+        return self
+
+
+class PruneSpec(_Section):
+    """Magnitude pruning of each of `shares` of the weights."""
+
+    shares: Annotated[tuple[float, ...], Field(min_length=1), AfterValidator(_different)]
+    per: Literal["tensor", "channel"] = "tensor"
+    embeddings: bool = False
+
+    def modifications(self) -> list[Prune]:
+        return [Prune(strength=share, per=self.per, embeddings=self.embeddings) for share in self.shares]
+
+    @model_validator(mode="after")
+    def _check(self) -> "PruneSpec":
+        self.modifications()
+        return self
+
+
 class FineTuneSpec(_Section):
     """Full fine-tuning on `task` at each of `learning_rates`, for each of `seeds`."""
 
@@ -162,12 +199,23 @@ class ModificationSpec(_Section):
     """One of the modifications."""
 
     noise: NoiseSpec | None = None
+    quantise: QuantiseSpec | None = None
+    prune: PruneSpec | None = None
     fine_tune: FineTuneSpec | None = None
+
+    @property
+    def one(self) -> NoiseSpec | QuantiseSpec | PruneSpec | FineTuneSpec:
+        """The one that is given."""
+        (given,) = self._given()
+        return given
+
+    def _given(self) -> list[NoiseSpec | QuantiseSpec | PruneSpec | FineTuneSpec]:
+        return [m for m in (self.noise, self.quantise, self.prune, self.fine_tune) if m is not None]
 
     @model_validator(mode="after")
     def _one(self) -> "ModificationSpec":
-        if (self.noise is None) == (self.fine_tune is None):
-            raise ValueError("each entry of modifications is one of noise, fine_tune")
+        if len(self._given()) != 1:
+            raise ValueError("each entry of modifications is one of noise, quantise, prune, fine_tune")
         return self
 
 

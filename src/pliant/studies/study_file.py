@@ -17,6 +17,8 @@ from pliant.studies.spec import (
     LadderSpec,
     ModificationSpec,
     NoiseSpec,
+    PruneSpec,
+    QuantiseSpec,
     SpecError,
     StudySpec,
     TrajectorySpec,
@@ -131,6 +133,8 @@ def _known_keys() -> set[str]:
         CheckpointSpec,
         ModificationSpec,
         NoiseSpec,
+        QuantiseSpec,
+        PruneSpec,
         FineTuneSpec,
         HeldOutSpec,
     )
