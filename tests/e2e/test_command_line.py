@@ -194,7 +194,7 @@ def test_verdict_reads_a_csv_of_ones_own(tmp_path: Path) -> None:
              for k in range(6) for g in (0, 0.05)]  # fmt: skip
     (tmp_path / "scores.csv").write_text("\n".join(["checkpoint,tokens,strength,seed,value", *lines]))
     shown = pliant("verdict", "scores.csv", "--out", "verdict.html", cwd=tmp_path).stdout
-    assert "overtrained from there on" in shown
+    assert "overtrained by" in shown
     assert (tmp_path / "verdict.html").stat().st_size > 1_000_000
     told = json.loads(pliant("verdict", "scores.csv", "--json", "--margin", "9", cwd=tmp_path).stdout)
     (advice,) = told["studies"][0]["advice"]

@@ -7,10 +7,10 @@ from itertools import groupby
 
 from pliant.report.confirmation import Confirmation, Outcome
 from pliant.report.finding import Finding
-from pliant.report.sentences import family, interpolated, verdict_words
+from pliant.report.sentences import family, interpolated, undecided_words
 from pliant.report.study import Study, budget_name, capital, phrase, span_name
 from pliant.report.unit import rate, symbol
-from pliant.statistics import Verdict
+from pliant.statistics import CONFIDENCE, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,9 +18,10 @@ class Advice:
     """What to do for one target: a task after fine-tuning, the pre-training distribution after it, or noise.
 
     `checkpoint` (at `budget` tokens) is where the modified loss is lowest; `candidates` are all that may be lowest,
-    with 95 % probability. `overtrained_from` is the budget from which on more pre-training is shown to hurt, None if
-    that is not shown; `verdict`, `at_least`, `at_most` (nats), `p` and `p_holm` say how sure. `confirmation`
-    is what fresh seeds said of it, None if `pliant confirm` has not been run or had no reason to repeat it.
+    with 95 % probability. `overtrained_from` is the last of them where the last budget is shown to be worse (the turn
+    lies among them, so more pre-training hurts from there on), else None; `verdict`, `at_least`, `at_most` (nats), `p`
+    and `p_holm` say how sure. `confirmation` is what fresh seeds said of it, None if `pliant confirm` has not been run
+    or had no reason to repeat it.
     """
 
     target: str
@@ -49,7 +50,8 @@ def advise(study: Study, findings: Sequence[Finding], confirmed: Sequence[Confir
 
 
 def _telling(group: list[Finding]) -> Finding:
-    worse = [f for f in group if f.judgement.verdict == "worse"]
+    """The smallest strength that is worse after Holm's adjustment over the study, else the largest."""
+    worse = [f for f in group if f.judgement.verdict == "worse" and f.p_holm < 1 - CONFIDENCE]
     return min(worse, key=_strength) if worse else max(group, key=_strength)
 
 
@@ -60,7 +62,8 @@ def _strength(finding: Finding) -> float:
 def _advice(study: Study, finding: Finding, findings: Sequence[Finding], outcome: Outcome | None) -> Advice:
     minimum, judgement = finding.minimum, finding.judgement
     other = interpolated(finding, findings)
-    sure = judgement.verdict == "worse" and (other is None or other.judgement.verdict == "worse")
+    firm = not finding.at_edge and (other is None or other.judgement.verdict == judgement.verdict)
+    sure = firm and not finding.lost and judgement.verdict == "worse"
     target = _target(finding, study)
     return Advice(
         target=target,
@@ -69,14 +72,14 @@ def _advice(study: Study, finding: Finding, findings: Sequence[Finding], outcome
         budget=minimum.budget,
         candidates=minimum.candidates,
         verdict=judgement.verdict,
-        overtrained_from=minimum.budget if sure else None,
+        overtrained_from=max(minimum.candidates) if sure else None,
         at_least=minimum.bounds.at_least,
         at_most=minimum.bounds.at_most,
         p=minimum.bounds.p,
         p_holm=finding.p_holm,
         conditional=judgement.conditional,
         confirmation=outcome,
-        words=f"{target}: {_words(finding, study, sure)} {_standing(outcome)}",
+        words=f"{target}: {_words(finding, study, firm)} {_standing(outcome)}",
     )
 
 
@@ -88,19 +91,35 @@ def _target(finding: Finding, study: Study) -> str:
     return f"{capital(phrase(finding.label))}{where}, {finding.quantity}"
 
 
-def _words(finding: Finding, study: Study, sure: bool) -> str:
-    minimum, unit = finding.minimum, study.unit
+def _words(finding: Finding, study: Study, firm: bool) -> str:
+    minimum, judgement = finding.minimum, finding.judgement
     best, last = (budget_name(b, finding.names) for b in (minimum.budget, minimum.last))
     span = span_name(minimum, finding.names)
     choice = f"take {best} (95 % set: {span})" if span != best else f"take {best}"
-    how = verdict_words(finding, unit)
-    if sure:
-        return f"{choice}; overtrained from there on, the last budget ({last}) is {how} {unit.name}."
-    if finding.judgement.verdict == "not worse":
-        return f"{choice}; not overtrained in range, the last budget ({last}) is {how} {unit.name}."
-    if finding.judgement.verdict == "worse":
-        return f"{choice}; whether {last} is worse hangs on the grid of rates."
-    return f"{choice}; whether {last} is overtrained: {how}{_why(finding)}."
+    if finding.lost:
+        lost = ", ".join(budget_name(b, finding.names) for b in finding.lost)
+        return f"{choice} of those measured; {lost} diverged, so nothing is said of overtraining."
+    how = f"{judgement.words}{_bound(finding, study)}"
+    if judgement.verdict == "undecided":
+        return f"{choice}; is {last} overtrained? {undecided_words(finding)}{_why(finding)}."
+    if not firm:
+        reason = "its best rate lies at the edge of the grid" if finding.at_edge else "it hangs on the grid of rates"
+        return f"{choice}; at {last} {how}, but {reason}."
+    if judgement.verdict == "worse":
+        return f"{choice}; overtrained by {last}: {how}{_holm(finding)}."
+    return f"{choice}; not overtrained in range: {last} is {how}."
+
+
+def _bound(finding: Finding, study: Study) -> str:
+    """ " (≥ +0.033 bits/byte)": the bound that decided."""
+    bounds, unit = finding.minimum.bounds, study.unit
+    sign, value = ("≥", bounds.at_least) if finding.judgement.verdict == "worse" else ("≤", bounds.at_most)
+    return f" ({sign} {unit.signed(value)} {unit.name})"
+
+
+def _holm(finding: Finding) -> str:
+    """Said where the verdict does not stand once all primary curves of the study are counted."""
+    return f", though Holm's p over all curves is {finding.p_holm:.2g}" if finding.p_holm >= 1 - CONFIDENCE else ""
 
 
 def _standing(outcome: Outcome | None) -> str:
@@ -111,4 +130,4 @@ def _why(finding: Finding) -> str:
     if not finding.minimum.rise.levels:
         return ", with one value a budget there is nothing to test with: give seeds, draws or blocks"
     needed = finding.judgement.needed
-    return ", the rise seen is too close to the margin" if needed is not None and math.isinf(needed) else ""
+    return ", and no moderate number of replicates would tell" if needed is not None and math.isinf(needed) else ""

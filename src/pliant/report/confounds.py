@@ -20,8 +20,9 @@ GREW = 1.1
 class Confounds:
     """The same for one trajectory and kind of member; None where it is not known.
 
-    `learning_rates` at the first and the last checkpoint; `tokens_per_parameter` likewise. `matrix_growth` and
-    `embedding_growth` are the median factors by which tensors' root mean squares change from first to last.
+    `learning_rates`: the largest at any checkpoint and that at the last; `tokens_per_parameter` at the first and the
+    last. `matrix_growth` and `embedding_growth` are the median factors by which tensors' root mean squares change from
+    first to last.
     """
 
     trajectory: str
@@ -38,8 +39,8 @@ class Confounds:
         """Whether the rate falls along the budget axis, so that budget and decay move together."""
         if self.learning_rates is None or self.annealed:
             return False
-        first, last = self.learning_rates
-        return last < FELL * first
+        largest, last = self.learning_rates
+        return last < FELL * largest
 
 
 def confounds(study: Study) -> tuple[Confounds, ...]:
@@ -53,10 +54,11 @@ def confound_sentences(study: Study, found: Sequence[Confounds]) -> Iterator[str
         place = study.places.get((each.trajectory, each.members), "")
         where = f" ({place})" if place else ""
         if each.decays and each.learning_rates is not None:
-            first, last = each.learning_rates
+            largest, last = each.learning_rates
             yield (
-                f"The learning rate falls from {rate(first)} to {rate(last)} along the budget axis{where}: tokens and "
-                "decay cannot be told apart here. Checkpoints annealed to one final rate, or an undecayed trunk, would."
+                f"The learning rate falls from {rate(largest)} to {rate(last)} along the budget axis{where}: tokens "
+                "and decay cannot be told apart here. Checkpoints annealed to one final rate would tell, or an "
+                "undecayed trunk."
             )
         grown = [
             f"{name} {'grow' if factor > 1 else 'shrink'} {max(factor, 1 / factor):.1f}x"
@@ -83,13 +85,18 @@ def _confounds(study: Study, trajectory: str, members: str) -> Confounds:
     return Confounds(
         trajectory=trajectory,
         members=members,
-        learning_rates=_ends([r.pretraining_learning_rate for r in rows]),
+        learning_rates=_largest_and_last([r.pretraining_learning_rate for r in rows]),
         annealed=annealed.pop() if len(annealed) == 1 else None,
         epochs=max((r.epochs for r in rows if r.epochs is not None), default=None),
         tokens_per_parameter=_ends([r.tokens_per_parameter for r in rows]),
         matrix_growth=_growth([s for s in sizes if kind_of(s.key.tensor or "") in ("attention", "MLP", "output head")]),
         embedding_growth=_growth([s for s in sizes if kind_of(s.key.tensor or "") == "embedding"]),
     )
+
+
+def _largest_and_last(values: Sequence[float | None]) -> tuple[float, float] | None:
+    known = [value for value in values if value is not None]
+    return (max(known), known[-1]) if known else None
 
 
 def _ends(values: Sequence[float | None]) -> tuple[float, float] | None:

@@ -33,8 +33,9 @@ class Finding:
     """One modified-loss curve. `strength` is None where the rate was tuned for each checkpoint.
 
     `rank` correlates `rank_of` with budget for the mean curve, `rank_seeds` for each run; `steps` holds its steps.
-    `p_holm` is `minimum.bounds.p` adjusted over the study's primary curves: noise at every strength and fine-tuning at
-    its tuned rate; nan for the others.
+    `lost` are budgets that were measured and have no finite value in any run, `left_out` runs that lack a budget;
+    `at_edge` says that a best rate lies at an end of its grid. `p_holm` is `minimum.bounds.p` adjusted over the study's
+    primary curves (noise and the like at every strength, fine-tuning at its tuned rate); nan for the others.
     """
 
     trajectory: str
@@ -53,6 +54,8 @@ class Finding:
     p_holm: float
     diverged: int
     left_out: tuple[int, ...]
+    lost: tuple[float, ...]
+    at_edge: bool
     names: Mapping[float, str]
 
     @property
@@ -111,6 +114,8 @@ def _of_series(series: Series, study: Study, margin: float) -> Finding | None:
         rate="fixed",
         quantity="pre-training loss" if series.key.evaluation == "pretraining-loss" else "task loss",
         diverged=series.diverged(),
+        lost=tuple(sorted({budget for _, budget in series.points} - set(curve.budgets))),
+        at_edge=False,
         names=series.names,
         **_numbers(curve, ranked, "sensitivity" if forgets and base else "loss", margin),
     )
@@ -139,6 +144,8 @@ def _of_sweep(sweep: Sweep, study: Study, margin: float) -> Iterator[Finding]:
             rate=rate,
             quantity=quantity,
             diverged=sum(t.diverged for t in sweep.tuned().values()),
+            lost=tuple(sorted({budget for _, budget in sweep.rates} - set(curve.budgets))),
+            at_edge=any(t.grid_too_short for t in sweep.tuned().values()),
             names=sweep.names,
             **_numbers(curve, ranked, "sensitivity" if forgets else "loss", margin),
         )

@@ -34,6 +34,13 @@ OPTIONAL = (
     "unit",
 )
 NATS = "nats"
+KNOWN = {
+    "modification": ("noise", "fine-tune", "quantise", "prune", "merge", "interpolate", "none"),
+    "evaluation": ("pretraining-loss", "task-loss"),
+    "split": ("validation", "test"),
+    "scaling": ("init", "relative"),
+}
+"""Words that columns may hold; another modification is taken as it is unless it looks like one of these misspelt."""
 TRUE, FALSE = ("true", "yes", "1"), ("false", "no", "0")
 
 
@@ -77,7 +84,9 @@ def read_scores(path: Path) -> Table:
                 f"{path}, line {number}: this score was given before, on line {cell.line}; give each once, "
                 "or tell them apart by seed, draw, sign or block"
             )
-        cell.blocks[block] = (_number(path, number, "value", line["value"], nan=True), _count(path, number, line))
+        cell.blocks[block] = (_loss(path, number, line["value"]), _count(path, number, line))
+    _check_blocks(path, cells.values())
+    _check_pairs(path, cells.values())
     rows = tuple(_row(path, cell) for cell in cells.values())
     _check(path, rows)
     return Table(
@@ -94,22 +103,28 @@ def read_scores(path: Path) -> Table:
 def _lines(path: Path) -> list[tuple[int, dict[str, str]]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",", restkey="", restval="")
+            reader = csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",", restkey="", restval=None)
             names = [name.strip() for name in reader.fieldnames or ()]
             _check_names(path, names)
             reader.fieldnames = names
-            found = [
-                (
-                    reader.line_num,
-                    {name: (value or "").strip() for name, value in line.items() if isinstance(value, str)},
-                )
-                for line in reader
-            ]
+            found = [(reader.line_num, _line(path, reader.line_num, names, line)) for line in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ScoresError(f"{path} cannot be read as CSV: {error}") from error
     if not found:
         raise ScoresError(f"{path} holds no scores; give a row for each checkpoint and strength")
     return found
+
+
+def _line(path: Path, number: int, names: list[str], line: Mapping[str, Any]) -> dict[str, str]:
+    """The fields of one line by name; a decimal comma or a lost one would move them."""
+    surplus = [value for value in line.get("", ()) or () if value.strip()]
+    short = sum(line[name] is None for name in names)
+    if surplus or short:
+        raise ScoresError(
+            f"{path}, line {number}: {len(names) + len(surplus) - short} fields, the header has {len(names)}; separate "
+            "fields by commas, write decimals with a point, and quote text that holds a comma"
+        )
+    return {name: str(line[name]).strip() for name in names}
 
 
 def _check_names(path: Path, names: list[str]) -> None:
@@ -138,10 +153,14 @@ def _shared(path: Path, number: int, line: Mapping[str, str]) -> dict[str, Any]:
             f"{path}, line {number}: unit {given['unit']!r}; losses are {NATS} per token here: "
             "bits per byte x ln 2 x bytes per token"
         )
+    for name, known in KNOWN.items():
+        _check_word(path, number, name, given.get(name), known)
     strength = _number(path, number, "strength", given.get("strength", ""))
     if strength < 0:
         raise ScoresError(f"{path}, line {number}: strength {strength:g} is negative; 0 is the base")
     base = strength == 0
+    if given.get("evaluation") == "task-loss" and not base and given.get("modification") != "fine-tune":
+        raise ScoresError(f"{path}, line {number}: task-loss is judged after modification fine-tune only")
     modification = "none" if base else given.get("modification", "noise")
     task = given.get("task")
     scaling = given.get("scaling")
@@ -155,7 +174,7 @@ def _shared(path: Path, number: int, line: Mapping[str, str]) -> dict[str, Any]:
         "annealed": _yes(path, number, given),
         "pretraining_learning_rate": _maybe(path, number, "learning_rate", given),
         "epochs": _maybe(path, number, "epochs", given),
-        "bytes_per_token": _maybe(path, number, "bytes_per_token", given),
+        "bytes_per_token": _positive(path, number, "bytes_per_token", given),
         "modification": modification,
         "label": "none" if base else " ".join(words) if modification == "fine-tune" else ", ".join(words),
         "scaling": None if base else scaling,
@@ -169,11 +188,28 @@ def _shared(path: Path, number: int, line: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
+def _check_word(path: Path, number: int, name: str, given: str | None, words: tuple[str, ...]) -> None:
+    if given is None or given in words:
+        return
+    near = difflib.get_close_matches(given.lower().replace("_", "-"), words, n=1, cutoff=0.75)
+    if near or name != "modification":
+        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(words)}"
+        raise ScoresError(f"{path}, line {number}: {name} is {given!r}; {hint}")
+
+
+def _order(block: str) -> tuple[float, str]:
+    """Blocks that are neighbours in the text stand side by side: by number, else by name."""
+    try:
+        return float(block), ""
+    except ValueError:
+        return math.inf, block
+
+
 def _row(path: Path, cell: _Cell) -> Row:
-    values = [value for value, _ in cell.blocks.values()]
-    counts = [count for _, count in cell.blocks.values()]
-    diverged = not all(math.isfinite(value) for value in values)
-    sums = [value * count for value, count in cell.blocks.values()]
+    ordered = [cell.blocks[block] for block in sorted(cell.blocks, key=_order)]
+    counts = [count for _, count in ordered]
+    diverged = not all(math.isfinite(value) for value, _ in ordered)
+    sums = [value * count for value, count in ordered]
     return {
         **cell.shared,
         "study": path.stem,
@@ -186,6 +222,45 @@ def _row(path: Path, cell: _Cell) -> Row:
     }
 
 
+def _check_blocks(path: Path, cells: Iterable[_Cell]) -> None:
+    """Differences are paired only if both losses are means over the same text."""
+    texts: dict[tuple[Any, ...], _Cell] = {}
+    for cell in cells:
+        same = tuple(cell.shared[name] for name in ("trajectory", "evaluation", "split", "task"))
+        other = texts.setdefault(same, cell)
+        if set(other.blocks) != set(cell.blocks):
+            odd = sorted(set(other.blocks) ^ set(cell.blocks), key=_order)
+            raise ScoresError(
+                f"{path}, line {cell.line}: not the same blocks as on line {other.line} ({odd[0] or 'none'} is there "
+                "once only); losses are compared on the same text, so give the same blocks everywhere"
+            )
+
+
+def _check_pairs(path: Path, cells: Iterable[_Cell]) -> None:
+    """An antithetic pair counts as one draw, and half of it as none."""
+    pairs: dict[tuple[Any, ...], list[_Cell]] = {}
+    for cell in cells:
+        if cell.shared["sign"] is not None:
+            whose = tuple(value for name, value in cell.shared.items() if name != "sign")
+            pairs.setdefault(whose, []).append(cell)
+    for pair in pairs.values():
+        if sorted(cell.shared["sign"] for cell in pair) != [-1, 1]:
+            raise ScoresError(
+                f"{path}, line {pair[0].line}: draw {pair[0].shared['draw']} lacks its other sign; give both, "
+                "1 and -1, or leave sign out"
+            )
+
+
+def _check_tokens(path: Path, budgets: Mapping[tuple[str, str], set[Any]]) -> None:
+    names: dict[tuple[str, int], str] = {}
+    for (trajectory, name), (at,) in budgets.items():
+        if at is not None and (other := names.setdefault((trajectory, at), name)) != name:
+            raise ScoresError(
+                f"{path}: checkpoints {other} and {name} both have {at:,} tokens; keep one, or put them into "
+                "different trajectories"
+            )
+
+
 def _check(path: Path, rows: tuple[Row, ...]) -> None:
     budgets: dict[tuple[str, str], set[Any]] = {}
     for row in rows:
@@ -193,6 +268,7 @@ def _check(path: Path, rows: tuple[Row, ...]) -> None:
     for (_, name), tokens in budgets.items():
         if len(tokens) > 1:
             raise ScoresError(f"{path}: checkpoint {name} has tokens {_listed(tokens)}; a checkpoint has one budget")
+    _check_tokens(path, budgets)
     known = {next(iter(tokens)) is not None for tokens in budgets.values()}
     if len(known) > 1:
         raise ScoresError(f"{path}: tokens are given for some checkpoints only; give them for all or for none")
@@ -208,7 +284,7 @@ def _listed(values: Iterable[Any]) -> str:
 
 def _number(path: Path, number: int, name: str, text: str, *, nan: bool = False) -> float:
     try:
-        value = float(text) if text or not nan else math.nan
+        value = float(text)
     except ValueError as error:
         raise ScoresError(f"{path}, line {number}: {name} is {text!r}; give a number") from error
     if not nan and not math.isfinite(value):
@@ -216,8 +292,25 @@ def _number(path: Path, number: int, name: str, text: str, *, nan: bool = False)
     return value
 
 
+def _loss(path: Path, number: int, text: str) -> float:
+    """A loss; nan and inf are diverged ones."""
+    if not text:
+        raise ScoresError(f"{path}, line {number}: no value; leave the line out, or write nan for a diverged run")
+    value = _number(path, number, "value", text, nan=True)
+    if value < 0:
+        raise ScoresError(f"{path}, line {number}: value {text} is negative; a loss in nats per token is not")
+    return value
+
+
 def _maybe(path: Path, number: int, name: str, given: Mapping[str, str]) -> float | None:
     return _number(path, number, name, given[name]) if name in given else None
+
+
+def _positive(path: Path, number: int, name: str, given: Mapping[str, str]) -> float | None:
+    value = _maybe(path, number, name, given)
+    if value is not None and value <= 0:
+        raise ScoresError(f"{path}, line {number}: {name} is {given[name]}; give a number above 0")
+    return value
 
 
 def _whole(path: Path, number: int, name: str, given: Mapping[str, str]) -> int | None:

@@ -59,16 +59,16 @@ def verdict_words(finding: Finding, unit: Unit) -> str:
 
 
 def undecided_words(finding: Finding) -> str:
-    """ "undecided (~9 seeds)": with so many the rise seen would probably be decided; alone if no number would."""
+    """ "undecided (~9 seeds in all)": with so many the rise seen would probably be decided; alone if none would."""
     needed = finding.judgement.needed
     if needed is None or needed == math.inf:
         return "undecided"
-    return f"undecided (~{needed:.0f} {_replicates(finding)})"
+    return f"undecided (~{needed:.0f} {_replicates(finding)} in all)"
 
 
 def _replicates(finding: Finding) -> str:
     levels = finding.minimum.rise.levels
-    return {"pre-training seeds": "seeds", "draws": "draws", "held-out text": "times the text"}[levels[0]]
+    return {"pre-training seeds": "seeds", "draws": "draws", "held-out text": "groups of text"}[levels[0]]
 
 
 def strength_name(finding: Finding) -> str:

@@ -2,7 +2,7 @@
 
 from pliant.statistics.contrast import contrast, within_run
 from pliant.statistics.curve import Curve
-from pliant.statistics.estimate import Estimate, over_draws, over_seeds
+from pliant.statistics.estimate import CONFIDENCE, Estimate, over_draws, over_seeds
 from pliant.statistics.forecast import Forecast, forecast
 from pliant.statistics.frontier import Frontier, frontiers
 from pliant.statistics.holm import holm
@@ -22,6 +22,7 @@ from pliant.statistics.turning_point import TurningPoint
 from pliant.statistics.verdict import Judgement, Verdict, judge
 
 __all__ = [
+    "CONFIDENCE",
     "Bounds",
     "Copy",
     "Curve",

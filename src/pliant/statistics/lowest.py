@@ -24,7 +24,7 @@ SOFTNESS = 2.0
 REACH = 4.0
 """Budgets farther than this many standard errors above the lowest have no weight in it."""
 CANDIDATES = 2.0
-"""Budgets nearer than this to the lowest may be it, and bound the difference from above."""
+"""Budgets nearer than this to the lowest, in pooled or own standard errors, may be it: they bound from above."""
 PRICE_OF_CHOICE = 1.2
 """p-values are multiplied by this: with two or three replicates the choice still costs up to a fifth of the level
 (docs/calibration.md)."""
@@ -113,7 +113,10 @@ def above_lowest(rows: Rows, text: Text | None, column: int) -> AboveLowest:
         np.moveaxis(rows[..., column, None] - rest, -1, -2),
         None if text is None else np.moveaxis(text[..., column, None] - text[..., others], -1, -2),
     )
-    heights = _heights(mean[..., others], np.asarray(np.sqrt(2 * (noise / n + shared)))[..., None])
+    heights = np.minimum(
+        _heights(mean[..., others], np.asarray(np.sqrt(2 * (noise / n + shared)))[..., None]),
+        _own_heights(rest, None if text is None else text[..., others]),
+    )
     gaps = mean[..., column, None] - mean[..., others]
     return AboveLowest(
         value=np.asarray(gaps.max(axis=-1)),
@@ -148,6 +151,19 @@ def _interaction_variance(rows: Array) -> Array:
 def _heights(means: Array, spread: Array) -> Array:
     """Each mean above the lowest of the last axis, in units of `spread`."""
     return _ratio(means - means.min(axis=-1, keepdims=True), np.broadcast_to(spread, means.shape))
+
+
+def _own_heights(rest: Array, text: Array | None) -> Array:
+    """Each mean above the lowest in units of the standard error of that difference: one budget may be noisier."""
+    means = rest.mean(axis=-2)
+    lowest = means.argmin(axis=-1)[..., None]
+
+    def above(values: Array) -> Array:
+        at = np.broadcast_to(lowest[..., None, :], (*values.shape[:-1], 1))
+        return np.moveaxis(values - np.take_along_axis(values, at, axis=-1), -1, -2)
+
+    error, _ = standard_error(above(rest), None if text is None else above(text))
+    return _ratio(np.asarray(means - np.take_along_axis(means, lowest, axis=-1)), error)
 
 
 def _soft_lowest(means: Array, spread: Array) -> Array:

@@ -17,6 +17,9 @@ CONSTANT = 0.1
 QUICK = 0.5
 """An exponent of at least this changes it by 3.2x or more over a decade."""
 
+MOST_AT_EDGE = 0.1
+"""With more than this share of optima at an end of the grid, the grid sets the slope."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateTrend:
@@ -24,7 +27,7 @@ class RateTrend:
 
     The pace goes by the 95 % interval over runs: "constant" if all of it lies within +-`CONSTANT`, "quick" if all of
     it lies beyond +-`QUICK` on one side, "slow" if it excludes 0 and lies within +-`QUICK`, else "undecided".
-    `at_edge` counts the checkpoints whose optimum sits at an end of the grid, where the slope is not to be trusted.
+    `at_edge` counts the checkpoints whose optimum sits at an end of the grid; more than a tenth leave it open.
     """
 
     exponent: Estimate
@@ -44,7 +47,8 @@ def rate_trend(tuned: Mapping[At, TunedRate]) -> RateTrend | None:
         return None
     exponent = over_seeds(slopes)
     edges = sum(t.grid_too_short is not None for t in tuned.values())
-    return RateTrend(exponent=exponent, pace=_pace(exponent), at_edge=edges)
+    pace = _pace(exponent) if edges <= MOST_AT_EDGE * len(tuned) else "undecided"
+    return RateTrend(exponent=exponent, pace=pace, at_edge=edges)
 
 
 def _pace(exponent: Estimate) -> Pace:

@@ -15,6 +15,7 @@ from pliant.statistics.minimum import Bounds, Minimum
 
 Verdict = Literal["worse", "not worse", "undecided"]
 MOST_REPLICATES = 100
+POWER = 0.8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,8 +23,7 @@ class Judgement:
     """The verdict on one modified-loss curve. `runs` holds each run's own verdict, by its draws and text.
 
     `needed` is how many replicates of the first level would probably decide an undecided rise of the size seen:
-    None if it is decided, `math.inf` if more than `MOST_REPLICATES` (the rise is about the margin, or held-out
-    text limits it).
+    None if it is decided, `math.inf` if more than `MOST_REPLICATES` or if the rise seems to be the margin itself.
     """
 
     verdict: Verdict
@@ -52,7 +52,7 @@ def judge(minimum: Minimum, *, margin: float = MARGIN_NATS) -> Judgement:
         verdict=verdict,
         conditional=minimum.rise.conditional,
         margin=margin,
-        needed=_needed(minimum.rise, margin) if verdict == "undecided" else None,
+        needed=_needed(minimum.rise, minimum.bounds, margin) if verdict == "undecided" else None,
         runs=tuple(_verdict(seed.bounds, margin) for seed in minimum.seeds),
     )
 
@@ -69,17 +69,20 @@ def worse_and_not_worse(above: AboveLowest, margin: float) -> tuple[NDArray[np.b
     return worse, ~worse & (above.upper(CONFIDENCE) <= margin)
 
 
-def _needed(rise: Estimate, margin: float) -> float:
-    """Replicates n with t(.95 price-adjusted, n-1) x error(n) at most the distance of the rise from the margin.
+def _needed(rise: Estimate, bounds: Bounds, margin: float) -> float:
+    """Replicates n, in all, that decide with a chance of `POWER` if the rise is as it seems and errors fall as n^-1/2.
 
-    The error is taken to fall as 1 / sqrt(n) from that of today.
+    (t(.95, price-adjusted, n-1) + t(POWER, n-1)) x error(n) is at most the distance from the margin: of the cautious
+    difference where it lies above the margin, of the difference of means where that lies below.
     """
     n, error = rise.n, rise.standard_error
-    distance = abs(rise.value - margin)
+    quantile_now = float(stdtrit(n - 1, 1 - (1 - CONFIDENCE) / PRICE_OF_CHOICE)) if n > 1 else math.nan
+    cautious = bounds.at_least + quantile_now * error
+    distance = max(cautious - margin, margin - rise.value)
     if not error > 0 or not distance > 0:
         return math.inf
     for more in range(n + 1, MOST_REPLICATES + 1):
-        quantile = float(stdtrit(more - 1, 1 - (1 - CONFIDENCE) / PRICE_OF_CHOICE))
+        quantile = float(stdtrit(more - 1, 1 - (1 - CONFIDENCE) / PRICE_OF_CHOICE) + stdtrit(more - 1, POWER))
         if quantile * error * math.sqrt(n / more) <= distance:
             return more
     return math.inf
