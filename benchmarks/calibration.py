@@ -183,6 +183,8 @@ def page(outcomes: Sequence[Outcome], power: dict[tuple[int, float], float], n: 
         "  said about other runs.",
         f"- p-values and the bounds of the verdict carry a factor {PRICE_OF_CHOICE} for the choice of the lowest",
         "  budget: without it flat truths are called worse in up to 6.5 % at two replicates.",
+        '- One budget far noisier than all others (twenty times, at the minimum itself): false "worse" up to 8 % with two',
+        "  or three runs at four to eight budgets, coverage down to 92 %; with six runs both are right.",
         "- Noise is Gaussian here. Runs that break through or not (bimodal seeds) are beyond any interval from three",
         "  runs; fresh seeds are the remedy (`pliant confirm`).",
         "",
@@ -266,7 +268,7 @@ def power_svg(power: dict[tuple[int, float], float]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ladders", type=int, default=20_000, help="ladders a scenario (the page's targets ask 4,000)")
-    parser.add_argument("--seed", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=6)
     parser.add_argument("--out", type=Path, default=Path("docs/calibration.md"))
     given = parser.parse_args()
     outcomes = []

@@ -10,12 +10,15 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
 from pliant.theory.modes import power_law
 from pliant.theory.perturbed import perturbed_loss
 
 Array = NDArray[np.float64]
-Noise = Literal["equal", "rising 3x", "falling 3x", "slopes", "random walk", "noisy last"]
-NOISES: tuple[Noise, ...] = ("equal", "rising 3x", "falling 3x", "slopes", "random walk", "noisy last")
+Noise = Literal["equal", "rising 3x", "falling 3x", "slopes", "random walk", "noisy last", "noisy middle"]
+NOISES: tuple[Noise, ...] = (
+    "equal", "rising 3x", "falling 3x", "slopes", "random walk", "noisy last", "noisy middle",
+)  # fmt: skip
 
 MARGIN = 0.5
 OFFSET = 1.0
@@ -75,6 +78,8 @@ def _noise(kind: Noise, shape: tuple[int, int, int], generator: np.random.Genera
         return np.asarray(np.cumsum(noise, axis=-1) / np.sqrt(2))
     if kind == "noisy last":
         noise[..., -1] *= 2
+    if kind == "noisy middle":  # where the U shapes have their minimum
+        noise[..., shape[-1] // 2 : shape[-1] // 2 + 2] *= 3
     return noise
 
 

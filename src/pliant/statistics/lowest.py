@@ -23,7 +23,7 @@ SOFTNESS = 2.0
 """A budget this many standard errors above the lowest weighs exp(-1/2) in "the lowest of the others"."""
 REACH = 4.0
 """Budgets farther than this many standard errors above the lowest have no weight in it."""
-CANDIDATES = 2.0
+CANDIDATES = 1.75
 """Budgets nearer than this to the lowest, in pooled or own standard errors, may be it: they bound from above."""
 PRICE_OF_CHOICE = 1.2
 """p-values are multiplied by this: with two or three replicates the choice still costs up to a fifth of the level
