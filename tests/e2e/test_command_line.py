@@ -217,7 +217,8 @@ def test_confirm_freezes_runs_fresh_seeds_and_shows_both(finished: Path, tmp_pat
     assert confirmations
     assert all(c["fresh"]["seeds"] == [3, 4] for c in confirmations)
     kept = (tmp_path / "small" / "confirm.json").read_text()
-    pliant("confirm", "small", "--seeds", "2", cwd=tmp_path)
+    pliant("confirm", "small", cwd=tmp_path)
+    assert "not changed afterwards" in pliant("confirm", "small", "--seeds", "5", cwd=tmp_path, expect=2).stderr
     assert (tmp_path / "small" / "confirm.json").read_text() == kept
 
 
@@ -225,4 +226,8 @@ def test_extended_grids_go_on_where_the_best_rate_was_at_the_edge(finished: Path
     shutil.copytree(finished / "runs" / "small", tmp_path / "small")
     pliant("run", "small", "--extend-grids", "--json", cwd=tmp_path)
     text = (tmp_path / "small" / "study.yaml").read_text()
-    assert "0.04" in text or "0.005" in text
+    assert "added_rates:\n    - " in text
+    again = pliant("run", finished / "study.yaml", "--out", "small", "--log", "jsonl", cwd=tmp_path)
+    assert (tmp_path / "small" / "study.yaml").read_text() == text
+    assert '"event": "finished"' not in again.stdout
+    pliant("run", "small", "--extend-grids", "--dry-run", cwd=tmp_path, expect=2)

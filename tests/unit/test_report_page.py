@@ -155,6 +155,7 @@ def test_interval_is_shown_in_the_unit_of_the_study(summary: Summary) -> None:
         low=0.5,
         high=1.5,
         standard_error=0.1,
+        degrees_of_freedom=2.0,
         n=3,
         seeds=(0, 1, 2),
         values=(1.0, 1.0, 1.0),

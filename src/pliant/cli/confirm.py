@@ -16,11 +16,11 @@ from pliant.records.units import MARGIN_NATS
 
 def command(
     study: Path = typer.Argument(..., help="A study folder with ladders that pliant trained.", metavar="STUDY"),
-    seeds: int = typer.Option(6, help="Fresh pre-training seeds."),
+    seeds: int | None = typer.Option(None, help="How many fresh pre-training seeds; 6 by default, frozen too."),
     dry_run: bool = typer.Option(False, "--dry-run", help="List the contrasts; freeze and run nothing."),
     workers: int | None = typer.Option(None, help="Worker processes; by default one a core, 0 for none."),
     log: Log = typer.Option(Log.auto, help="jsonl: progress as JSON lines on standard output."),
-    margin: float = typer.Option(MARGIN_NATS, min=0.0, help="A rise that matters, in nats per token."),
+    margin: float | None = typer.Option(None, min=0.0, help="A rise that matters, in nats per token; frozen too."),
     as_json: bool = typer.Option(False, "--json", help="Print the summary as JSON."),
 ) -> None:
     from pliant.cli.running import quiet_libraries
@@ -30,24 +30,45 @@ def command(
     from pliant.cli.outcome import conclude
     from pliant.cli.running import run_and_watch
     from pliant.execution.table import read_table
-    from pliant.report.confirmation import FOLDER, freeze, read_frozen, suggest
+    from pliant.report.confirmation import FOLDER, Frozen, freeze, read_frozen, suggest
     from pliant.report.finding import find
     from pliant.report.study import open_study
-    from pliant.studies.confirm import confirming_study
+    from pliant.studies.confirm import confirming_study, fresh_seeds
 
     opened, table = open_study_file(study), read_table(study)
     frozen = read_frozen(study)
-    contrasts = frozen or suggest(find(open_study(table), margin))
-    fresh = confirming_study(opened.spec, contrasts, seeds)
-    for one in contrasts:
+    if frozen is None:
+        matters = MARGIN_NATS if margin is None else margin
+        contrasts = suggest(find(open_study(table), matters), matters)
+        chosen = fresh_seeds(opened.spec, 6 if seeds is None else seeds)
+        fixed = Frozen(contrasts=contrasts, seeds=chosen, margin=matters)
+    else:
+        fixed = frozen
+        _unchanged(fixed.seeds, fixed.margin, seeds, margin, study)
+    fresh = confirming_study(opened.spec, fixed.contrasts, fixed.seeds)
+    how = "to be frozen" if dry_run and frozen is None else "freezing" if frozen is None else "frozen"
+    for one in fixed.contrasts:
         what = "tuned rate" if one.strength is None else f"{one.strength:g}"
         line = f"{one.label} {what}, {one.quantity}: {one.budget:,.0f} above {one.against:,.0f} tokens"
-        line += f", seen {one.seen:+.4f} nats"
-        typer.echo(f"{'frozen' if frozen else 'to be frozen' if dry_run else 'freezing'}: {line}", err=True)
+        typer.echo(f"{how}: {line}, seen {one.seen:+.4f} nats", err=True)
+    typer.echo(f"{how}: seeds {', '.join(map(str, fixed.seeds))}; margin {fixed.margin:g} nats", err=True)
     if dry_run:
         return
-    if not frozen:
-        freeze(study, contrasts)
+    if frozen is None:
+        freeze(study, fixed)
     _, failures = run_and_watch([(fresh, study / FOLDER)], workers=workers, log=log)
     report = study / "report.html"
-    conclude([table], failures, report=report, title=opened.spec.study, margin=margin, as_json=as_json)
+    conclude([table], failures, report=report, title=opened.spec.study, margin=fixed.margin, as_json=as_json)
+
+
+def _unchanged(
+    frozen: tuple[int, ...], frozen_margin: float, seeds: int | None, margin: float | None, study: Path
+) -> None:
+    """Adding seeds, or moving the margin, until something is confirmed would confirm nothing."""
+    from pliant.execution.engine import UserError
+
+    if seeds not in (None, len(frozen)) or margin not in (None, frozen_margin):
+        raise UserError(
+            f"{study / 'confirm.json'} froze {len(frozen)} seeds and a margin of {frozen_margin:g} nats; they are not "
+            "changed afterwards, so leave --seeds and --margin out"
+        )

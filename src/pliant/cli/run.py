@@ -41,6 +41,10 @@ def command(
     from pliant.cli.running import run_and_watch
 
     opened = open_study(study, out=out)
+    if dry_run and extend_grids:
+        from pliant.studies.spec import SpecError
+
+        raise SpecError("--extend-grids has no effect with --dry-run: what is added depends on what is measured")
     if dry_run:
         _dry_run(opened, as_json)
         return

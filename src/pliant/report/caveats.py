@@ -6,11 +6,20 @@ from pliant.report.confounds import confound_sentences, confounds, rates_known
 from pliant.report.finding import Finding, unjudged
 from pliant.report.sentences import FEW_SEEDS, strength_name
 from pliant.report.study import Study, budget_name
+from pliant.statistics import Series, base_of
 
 
 def caveats(study: Study, findings: Sequence[Finding]) -> tuple[str, ...]:
     """Unfinished cells first, then few seeds, confounds and grid edges."""
-    return (*_unfinished(study), *_left_out(study, findings), *_seeds(study), *_confounds(study), *_grids(study))
+    return (
+        *_unfinished(study),
+        *_left_out(study, findings),
+        *_bases(study),
+        *_order(study),
+        *_seeds(study),
+        *_confounds(study),
+        *_grids(study),
+    )
 
 
 def _unfinished(study: Study) -> Iterator[str]:
@@ -43,10 +52,14 @@ def _confounds(study: Study) -> Iterator[str]:
         )
     if False in kinds and True in kinds:
         yield "Annealed and trunk members are kept apart: decay by itself changes base loss and sensitivity."
-    if len({r.trajectory for r in study.readings}) == 1 and any(r.scaling == "init" for r in study.readings):
+    if len({r.trajectory for r in study.readings}) == 1 and study.table.settings and _init_scaled(study):
         yield "One recipe only: without the weight-decay-0 control nothing here says what causes an effect."
     if (most := max((r.epochs or 0.0 for r in study.readings), default=0.0)) > 1:
         yield f"The longest run saw its text {most:.2g} times: past one epoch, repetition grows with budget."
+
+
+def _init_scaled(study: Study) -> bool:
+    return any(r.scaling == "init" for r in study.readings)
 
 
 def _left_out(study: Study, findings: Sequence[Finding]) -> Iterator[str]:
@@ -67,6 +80,29 @@ def _left_out(study: Study, findings: Sequence[Finding]) -> Iterator[str]:
         where = ", ".join(filter(None, (study.places[place] for place in missing)))
         what = f"No base loss was given{f' for {where}' if where else ''}"
         yield f"{what}: losses are judged, sensitivities are not known."
+
+
+def _bases(study: Study) -> Iterator[str]:
+    """Budgets with a modified loss and no base loss: the sensitivities there are not known."""
+    for series in _direct_and_tuned(study):
+        base = base_of(series.key, study.series)
+        if base is not None and (lacking := sorted(set(series.points) - set(base.points))):
+            budgets = ", ".join(dict.fromkeys(budget_name(budget, series.names) for _, budget in lacking))
+            yield f"No base loss at {budgets}: sensitivity and its rank correlation leave that out."
+            return
+
+
+def _direct_and_tuned(study: Study) -> Iterator[Series]:
+    for modification in (*study.direct, "fine-tune"):
+        yield from study.matching(evaluation="pretraining-loss", metric="loss_nats", modification=modification)
+
+
+def _order(study: Study) -> Iterator[str]:
+    """Without tokens the budget axis is the order in which checkpoints were given."""
+    for trajectory in dict.fromkeys(r.trajectory for r in study.readings if r.tokens is None):
+        names = list(dict.fromkeys(r.checkpoint for r in study.readings if r.trajectory == trajectory))
+        shown = " → ".join(names) if len(names) <= 6 else f"{' → '.join(names[:3])} → ... → {names[-1]}"
+        yield f"Tokens are not known: checkpoints stand in the order given, {shown}. Is that the order of training?"
 
 
 def _few(names: Sequence[str]) -> str:

@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from scipy.special import stdtr
+from scipy.special import stdtr, stdtrit
 
 from pliant.execution.engine import UserError
 from pliant.execution.store import write_atomically
 from pliant.execution.table import PLAN_FILE, read_table
 from pliant.records.contrast import FrozenContrast, read_contrast
+from pliant.records.identity import Json
 from pliant.report.finding import Finding
 from pliant.report.study import Study, budget_name, open_study
 from pliant.report.unit import symbol
-from pliant.statistics import Curve, Estimate, TunedRate, contrast, holm
+from pliant.statistics import CONFIDENCE, Curve, Estimate, TunedRate, contrast_over_text, holm
 
 FROZEN_FILE = "confirm.json"
 FOLDER = "confirm"
@@ -24,11 +25,21 @@ Outcome = Literal["confirmed", "not confirmed", "contradicted", "not measured"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Frozen:
+    """What `confirm.json` holds: the contrasts, the fresh seeds that test them, and the margin they are tested at."""
+
+    contrasts: tuple[FrozenContrast, ...]
+    seeds: tuple[int, ...]
+    margin: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Confirmation:
     """A frozen contrast beside the same contrast on fresh seeds.
 
-    "confirmed": the fresh 95 % interval lies above 0; "contradicted": below; "not confirmed": neither. `p` is
-    one-sided, `p_holm` adjusted over all frozen contrasts of the study.
+    `p` is one-sided, of "the difference is at most the margin"; `p_holm` is adjusted over all frozen contrasts of the
+    study. "confirmed": `p_holm` below 0.05; "contradicted": the one-sided 95 % upper bound is at most the margin; "not
+    confirmed": neither.
     """
 
     frozen: FrozenContrast
@@ -39,8 +50,8 @@ class Confirmation:
     words: str
 
 
-def suggest(findings: Sequence[Finding]) -> tuple[FrozenContrast, ...]:
-    """The contrasts a study suggests: every primary curve that is higher at its last budget than at an earlier one."""
+def suggest(findings: Sequence[Finding], margin: float) -> tuple[FrozenContrast, ...]:
+    """The contrasts a study suggests: every primary curve whose last budget lies above an earlier one by the margin."""
     return tuple(
         FrozenContrast(
             trajectory=f.trajectory,
@@ -58,34 +69,41 @@ def suggest(findings: Sequence[Finding]) -> tuple[FrozenContrast, ...]:
             seeds=f.minimum.rise.seeds,
         )
         for f in findings
-        if f.primary and f.minimum.rise.value > 0
+        if f.primary and f.minimum.rise.value > margin
     )
 
 
-def freeze(folder: Path, contrasts: Sequence[FrozenContrast]) -> Path:
-    """Write the contrasts into the study's folder.
+def freeze(folder: Path, frozen: Frozen) -> Path:
+    """Write what will be tested, and how, into the study's folder.
 
     Raises:
-        UserError: contrasts were frozen there before; they stay as they are.
+        UserError: something was frozen there before; it stays as it is.
     """
     path = folder / FROZEN_FILE
     if path.exists():
-        raise UserError(f"{path} is there already: frozen contrasts are not changed afterwards")
-    write_atomically(path, json.dumps({"contrasts": [c.to_json() for c in contrasts]}, indent=1) + "\n")
+        raise UserError(f"{path} is there already: what was frozen is not changed afterwards")
+    content: dict[str, Json] = {
+        "seeds": list(frozen.seeds),
+        "margin": frozen.margin,
+        "contrasts": [c.to_json() for c in frozen.contrasts],
+    }
+    write_atomically(path, json.dumps(content, indent=1) + "\n")
     return path
 
 
-def read_frozen(folder: Path) -> tuple[FrozenContrast, ...]:
-    """The frozen contrasts of a study; none if `pliant confirm` has not been there.
+def read_frozen(folder: Path) -> Frozen | None:
+    """What was frozen for a study; None if `pliant confirm` has not been there.
 
     Raises:
         UserError: the file cannot be read.
     """
     path = folder / FROZEN_FILE
     if not path.is_file():
-        return ()
+        return None
     try:
-        return tuple(read_contrast(given) for given in json.loads(path.read_text(encoding="utf-8"))["contrasts"])
+        found = json.loads(path.read_text(encoding="utf-8"))
+        contrasts = tuple(read_contrast(given) for given in found["contrasts"])
+        return Frozen(contrasts=contrasts, seeds=tuple(found["seeds"]), margin=float(found["margin"]))
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} cannot be read ({error}); delete it and confirm anew, with other seeds") from error
 
@@ -93,29 +111,31 @@ def read_frozen(folder: Path) -> tuple[FrozenContrast, ...]:
 def confirmations(study: Study) -> tuple[Confirmation, ...]:
     """What the fresh seeds of `<folder>/confirm` say about each frozen contrast."""
     frozen = read_frozen(study.table.folder)
+    if frozen is None:
+        return ()
     place = study.table.folder / FOLDER
-    fresh = open_study(read_table(place)) if frozen and (place / PLAN_FILE).is_file() else None
-    found = [None if fresh is None else _estimate(fresh, one) for one in frozen]
-    p = [math.nan if estimate is None else _p(estimate) for estimate in found]
+    fresh = open_study(read_table(place)) if (place / PLAN_FILE).is_file() else None
+    found = [None if fresh is None else _estimate(fresh, one) for one in frozen.contrasts]
+    p = [math.nan if estimate is None else _p(estimate, frozen.margin) for estimate in found]
     return tuple(
-        Confirmation(
-            frozen=one,
-            fresh=estimate,
-            outcome=_outcome(estimate),
-            p=raw,
-            p_holm=adjusted,
-            words=_words(study, one, estimate),
-        )
-        for one, estimate, raw, adjusted in zip(frozen, found, p, holm(p), strict=True)
+        _confirmation(study, one, estimate, raw, adjusted, frozen.margin)
+        for one, estimate, raw, adjusted in zip(frozen.contrasts, found, p, holm(p), strict=True)
+    )
+
+
+def _confirmation(
+    study: Study, one: FrozenContrast, fresh: Estimate | None, p: float, p_holm: float, margin: float
+) -> Confirmation:
+    outcome = _outcome(fresh, p_holm, margin)
+    return Confirmation(
+        frozen=one, fresh=fresh, outcome=outcome, p=p, p_holm=p_holm, words=_words(study, one, fresh, outcome, p_holm)
     )
 
 
 def _estimate(fresh: Study, one: FrozenContrast) -> Estimate | None:
     curve = _curve(fresh, one)
-    if curve is None or one.budget not in curve.budgets or one.against not in curve.budgets:
-        return None
     try:
-        return contrast(curve, budget=one.budget, against=one.against)
+        return None if curve is None else contrast_over_text(curve, budget=one.budget, against=one.against)
     except ValueError:  # no seed has both budgets yet
         return None
 
@@ -144,28 +164,28 @@ def _pretraining_loss(tuned: TunedRate) -> float:
 _TUNED = {"task loss": _task_loss, "pre-training loss": _pretraining_loss}
 
 
-def _p(estimate: Estimate) -> float:
+def _p(estimate: Estimate, margin: float) -> float:
     if not estimate.standard_error > 0:
         return math.nan
-    return float(stdtr(estimate.n - 1, -estimate.value / estimate.standard_error))
+    return float(stdtr(estimate.degrees_of_freedom, (margin - estimate.value) / estimate.standard_error))
 
 
-def _outcome(estimate: Estimate | None) -> Outcome:
-    if estimate is None or not estimate.has_interval:
+def _outcome(estimate: Estimate | None, p_holm: float, margin: float) -> Outcome:
+    if estimate is None:
         return "not measured"
-    if estimate.low > 0:
+    if p_holm < 1 - CONFIDENCE:
         return "confirmed"
-    return "contradicted" if estimate.high < 0 else "not confirmed"
+    upper = estimate.value + float(stdtrit(estimate.degrees_of_freedom, CONFIDENCE)) * estimate.standard_error
+    return "contradicted" if upper <= margin else "not confirmed"
 
 
-def _words(study: Study, one: FrozenContrast, estimate: Estimate | None) -> str:
-    names: dict[float, str] = {}
+def _words(study: Study, one: FrozenContrast, estimate: Estimate | None, outcome: Outcome, p_holm: float) -> str:
     where = study.places.get((one.trajectory, one.members), "")
     strength = "tuned rate" if one.strength is None else f"{symbol(one.modification)} {one.strength:g}"
     head = f"{one.label}{f' ({where})' if where else ''}, {strength}, {one.quantity}"
-    what = f"{budget_name(one.budget, names)} minus {budget_name(one.against, names)}"
+    what = f"{budget_name(one.budget, {})} minus {budget_name(one.against, {})}"
     seen = f"{study.unit.signed(one.seen)} on {len(one.seeds)} exploring seeds"
     if estimate is None:
         return f"{head}: {what}, {seen}; no fresh seeds yet"
     fresh = f"{study.unit.interval(estimate)} {study.unit.name} on {len(estimate.seeds)} fresh seeds"
-    return f"{head}: {what}, {seen}; {fresh}: {_outcome(estimate)}"
+    return f"{head}: {what}, {seen}; {fresh}, Holm's p {p_holm:.2g}: {outcome}"

@@ -52,7 +52,7 @@ def confound_sentences(study: Study, found: Sequence[Confounds]) -> Iterator[str
     """What a reader must know of them."""
     for each in found:
         place = study.places.get((each.trajectory, each.members), "")
-        where = f" ({place})" if place else ""
+        where = f", {place}" if place else ""
         if each.decays and each.learning_rates is not None:
             largest, last = each.learning_rates
             yield (

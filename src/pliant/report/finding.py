@@ -34,8 +34,9 @@ class Finding:
 
     `rank` correlates `rank_of` with budget for the mean curve, `rank_seeds` for each run; `steps` holds its steps.
     `lost` are budgets that were measured and have no finite value in any run, `left_out` runs that lack a budget;
-    `at_edge` says that a best rate lies at an end of its grid. `p_holm` is `minimum.bounds.p` adjusted over the study's
-    primary curves (noise and the like at every strength, fine-tuning at its tuned rate); nan for the others.
+    `at_edge` says that a best rate lies at an end of its grid at a budget that the verdict compares. `p_holm` is
+    `minimum.bounds.p` adjusted over the study's primary curves (noise and the like at every strength, fine-tuning at
+    its tuned rate); nan for the others.
     """
 
     trajectory: str
@@ -135,6 +136,8 @@ def _of_sweep(sweep: Sweep, study: Study, margin: float) -> Iterator[Finding]:
             continue
         forgets = quantity == "pre-training loss" and base is not None
         ranked = sensitivity(curve, base) if forgets and base else curve
+        numbers = _numbers(curve, ranked, "sensitivity" if forgets else "loss", margin)
+        compared = {numbers["minimum"].last, *numbers["minimum"].candidates}
         yield Finding(
             trajectory=sweep.trajectory,
             members=sweep.members,
@@ -145,9 +148,9 @@ def _of_sweep(sweep: Sweep, study: Study, margin: float) -> Iterator[Finding]:
             quantity=quantity,
             diverged=sum(t.diverged for t in sweep.tuned().values()),
             lost=tuple(sorted({budget for _, budget in sweep.rates} - set(curve.budgets))),
-            at_edge=any(t.grid_too_short for t in sweep.tuned().values()),
+            at_edge=any(t.grid_too_short for (_, b), t in sweep.tuned().items() if b in compared),
             names=sweep.names,
-            **_numbers(curve, ranked, "sensitivity" if forgets else "loss", margin),
+            **numbers,
         )
 
 

@@ -115,7 +115,7 @@ def _scope(study: Study) -> str:
 def _headline(findings: Sequence[Finding], runs: int) -> str:
     """How many curves are worse at the last budget; a tuned one counts only if interpolation agrees."""
     if not any(f.modification != "none" for f in findings):
-        return "No modification has been measured at two or more budgets yet."
+        return "No modification has been measured at two or more budgets throughout a run yet."
     kinds = (
         ("after fine-tuning at the tuned rate", [f for f in findings if f.rate == "tuned"]),
         *(

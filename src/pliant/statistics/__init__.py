@@ -1,6 +1,6 @@
 """Estimates with their uncertainty. NumPy and SciPy only: nothing here reads a file or knows a model."""
 
-from pliant.statistics.contrast import contrast, within_run
+from pliant.statistics.contrast import contrast, contrast_over_text
 from pliant.statistics.curve import Curve
 from pliant.statistics.estimate import CONFIDENCE, Estimate, over_draws, over_seeds
 from pliant.statistics.forecast import Forecast, forecast
@@ -48,6 +48,7 @@ __all__ = [
     "Verdict",
     "base_of",
     "contrast",
+    "contrast_over_text",
     "fit_law",
     "forecast",
     "frontiers",
@@ -67,5 +68,4 @@ __all__ = [
     "steps",
     "sweeps",
     "tune",
-    "within_run",
 ]

@@ -26,6 +26,7 @@ class Estimate:
     low: float
     high: float
     standard_error: float
+    degrees_of_freedom: float
     n: int
     seeds: tuple[int, ...]
     values: tuple[float, ...]
@@ -76,6 +77,7 @@ def _estimate(values: list[float], seeds: tuple[int, ...], level: Level) -> Esti
         low=mean - half,
         high=mean + half,
         standard_error=error,
+        degrees_of_freedom=n - 1.0 if levels else math.nan,
         n=n,
         seeds=seeds,
         values=tuple(values) if level == "pre-training seeds" else (mean,),

@@ -119,6 +119,7 @@ def _rise(curve: Curve, found: Replicates) -> tuple[Estimate, Bounds]:
         low=math.nan,
         high=math.nan,
         standard_error=math.nan,
+        degrees_of_freedom=math.nan,
         n=n,
         seeds=curve.seeds,
         values=tuple((values[:, -1] - values[:, :-1].min(axis=1)).tolist()),
@@ -133,6 +134,7 @@ def _rise(curve: Curve, found: Replicates) -> tuple[Estimate, Bounds]:
         low=float(above.lower(0.5 + CONFIDENCE / 2)),
         high=float(above.upper(0.5 + CONFIDENCE / 2)),
         standard_error=float(above.standard_error),
+        degrees_of_freedom=float(above.degrees_of_freedom),
         method=f"95 % interval, cross-fitted choice of the lowest, t over {counted(found.levels, n)}",
     )
     bounds = Bounds(

@@ -6,21 +6,36 @@ from pliant.records.contrast import FrozenContrast
 from pliant.studies.spec import LadderSpec, ModificationSpec, SpecError, StudySpec, TrajectorySpec
 
 
-def confirming_study(spec: StudySpec, contrasts: Sequence[FrozenContrast], seeds: int) -> StudySpec:
-    """`spec` cut down to what the contrasts compare, with `seeds` pre-training seeds that it has not used.
+def fresh_seeds(spec: StudySpec, count: int) -> tuple[int, ...]:
+    """The `count` pre-training seeds that follow the largest one of the study.
 
-    The fresh seeds follow the largest one of the study. Of each ladder only the budgets and members that a contrast
+    Raises:
+        SpecError: fewer than two, or no ladder that pliant trains.
+    """
+    if count < 2:
+        raise SpecError(f"--seeds is {count}; an interval over fresh seeds needs 2 or more, and 6 say much more")
+    used = [seed for t in spec.trajectories if t.ladder is not None for seed in t.ladder.seeds]
+    if not used:
+        raise SpecError(
+            f"{spec.study} consists of checkpoints from outside, which cannot be trained again with other seeds; "
+            "confirm on a second run of the same recipe"
+        )
+    return tuple(range(max(used) + 1, max(used) + 1 + count))
+
+
+def confirming_study(spec: StudySpec, contrasts: Sequence[FrozenContrast], seeds: Sequence[int]) -> StudySpec:
+    """`spec` cut down to what the contrasts compare, with other pre-training seeds.
+
+    Of each ladder only the budgets and members that a contrast
     names are kept, of the modifications only those; a tuned rate keeps its whole grid.
 
     Raises:
-        SpecError: no contrast, fewer than two seeds, or a contrast about checkpoints that pliant did not train.
+        SpecError: no contrast, seeds that the study uses, or a contrast about checkpoints that pliant did not train.
     """
     if not contrasts:
         raise SpecError(
             f"{spec.study} suggests nothing to confirm: no modified curve lies higher at its last budget than before"
         )
-    if seeds < 2:
-        raise SpecError(f"--seeds is {seeds}; an interval over fresh seeds needs 2 or more, and 6 say much more")
     wanted = {c.trajectory for c in contrasts}
     kept = [t for t in spec.trajectories if t.name in wanted]
     if given := [t.name for t in kept if t.ladder is None]:
@@ -28,8 +43,10 @@ def confirming_study(spec: StudySpec, contrasts: Sequence[FrozenContrast], seeds
             f"{given[0]} consists of checkpoints from outside, which cannot be trained again with other seeds; "
             "confirm on a second run of the same recipe"
         )
-    used = max(seed for t in spec.trajectories if t.ladder is not None for seed in t.ladder.seeds)
-    fresh = tuple(range(used + 1, used + 1 + seeds))
+    used = {seed for t in spec.trajectories if t.ladder is not None for seed in t.ladder.seeds}
+    if again := sorted(used & set(seeds)):
+        raise SpecError(f"seed {again[0]} was frozen as a fresh one, and {spec.study} uses it by now: it explores, too")
+    fresh = tuple(seeds)
     return spec.model_copy(
         update={
             "study": f"{spec.study[:56]}-confirm",

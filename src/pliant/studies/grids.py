@@ -22,18 +22,41 @@ def _extended(entry: ModificationSpec, ends: Mapping[str, Collection[str]]) -> M
     if tuning is None:
         return entry
     wanted = {end for m in tuning.modifications() for end in ends.get(m.label, ())}
-    rates = _longer(tuning, wanted)
-    return entry.model_copy(update={"fine_tune": tuning.model_copy(update={"learning_rates": rates})})
+    added = (*tuning.added_rates, *_more(tuning, wanted))
+    return entry.model_copy(update={"fine_tune": tuning.model_copy(update={"added_rates": added})})
 
 
-def _longer(tuning: FineTuneSpec, wanted: Collection[str]) -> tuple[float, ...]:
-    rates = sorted(rate for rate in tuning.learning_rates if rate > 0)
+def keep_added(spec: StudySpec, before: StudySpec) -> StudySpec:
+    """`spec` with the rates that were added to the same entries of `before`, which its folder holds."""
+    known = {
+        _bare(e).model_dump_json(): e.fine_tune.added_rates for e in before.modifications if e.fine_tune is not None
+    }
+    return spec.model_copy(update={"modifications": tuple(_with_added(entry, known) for entry in spec.modifications)})
+
+
+def _with_added(entry: ModificationSpec, known: Mapping[str, tuple[float, ...]]) -> ModificationSpec:
+    tuning = entry.fine_tune
+    if tuning is None:
+        return entry
+    added = tuple(dict.fromkeys((*known.get(_bare(entry).model_dump_json(), ()), *tuning.added_rates)))
+    return entry.model_copy(update={"fine_tune": tuning.model_copy(update={"added_rates": added})})
+
+
+def _bare(entry: ModificationSpec) -> ModificationSpec:
+    tuning = entry.fine_tune
+    if tuning is None:
+        return entry
+    return entry.model_copy(update={"fine_tune": tuning.model_copy(update={"added_rates": ()})})
+
+
+def _more(tuning: FineTuneSpec, wanted: Collection[str]) -> tuple[float, ...]:
+    rates = sorted(rate for rate in (*tuning.learning_rates, *tuning.added_rates) if rate > 0)
     if len(rates) < 2:
-        return tuning.learning_rates
+        return ()
     up, down = rates[-1] / rates[-2], rates[1] / rates[0]
     high = [_rounded(rates[-1] * up ** (i + 1)) for i in range(MORE_RATES)] if "high" in wanted else []
     low = [_rounded(rates[0] / down ** (i + 1)) for i in range(MORE_RATES)] if "low" in wanted else []
-    return (*tuning.learning_rates, *(rate for rate in high if rate <= LARGEST_RATE), *low)
+    return (*(rate for rate in high if rate <= LARGEST_RATE), *low)
 
 
 def _rounded(rate: float) -> float:

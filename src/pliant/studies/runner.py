@@ -15,6 +15,7 @@ from pliant.modifications.noise import Noise
 from pliant.records.identity import digest
 from pliant.studies.cells import CellPlan
 from pliant.studies.cost import Cost, machine_factor
+from pliant.studies.grids import keep_added
 from pliant.studies.group import GroupJob, missing, recorded_weights
 from pliant.studies.numerics import choose_numerics
 from pliant.studies.plan import GroupPlan, Plan, plan_study
@@ -56,7 +57,7 @@ def prepare(spec: StudySpec, folder: Path) -> StudySpec:
 
 
 def settle(spec: StudySpec, folder: Path) -> StudySpec:
-    """`spec` with the numerics plan that `folder` was created with, or a new one; nothing is written."""
+    """`spec` with the numerics plan and the added rates that `folder` has, or a new plan; nothing is written."""
     file = folder / STUDY_FILE
     if file.is_file():
         before = parse_study(file.read_text(encoding="utf-8"), str(file))
@@ -69,7 +70,7 @@ def settle(spec: StudySpec, folder: Path) -> StudySpec:
                 f"{folder} was created with another numerics plan, which is part of what its records are; "
                 "take numerics out of the study, or give another --out folder"
             )
-        return spec.model_copy(update={"numerics": before.numerics})
+        return keep_added(spec, before).model_copy(update={"numerics": before.numerics})
     if folder.is_dir() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
         raise SpecError(f"{folder} is not empty and holds no {STUDY_FILE}; give a new folder, or a study's own")
     if folder.exists() and not folder.is_dir():

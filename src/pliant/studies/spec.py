@@ -166,10 +166,15 @@ class PruneSpec(_Section):
 
 
 class FineTuneSpec(_Section):
-    """Full fine-tuning on `task` at each of `learning_rates`, for each of `seeds`."""
+    """Full fine-tuning on `task` at each of `learning_rates`, for each of `seeds`.
+
+    `added_rates` are those with which pliant made a grid longer whose best rate lay at its edge; they stay with the
+    study's folder.
+    """
 
     task: str
     learning_rates: Annotated[tuple[float, ...], Field(min_length=1)]
+    added_rates: tuple[float, ...] = ()
     steps: int = 100
     batch: int = 16
     seeds: Seeds = (0,)
@@ -186,7 +191,7 @@ class FineTuneSpec(_Section):
                 schedule=self.schedule,
                 optimisation=self.optimisation,
             )
-            for rate in self.learning_rates
+            for rate in (*self.learning_rates, *self.added_rates)
         ]
 
     @model_validator(mode="after")

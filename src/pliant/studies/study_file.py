@@ -9,6 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from pliant.checkpoints.architecture import Architecture
+from pliant.data.corpora import EMBEDDED
 from pliant.records.numerics import Numerics
 from pliant.studies.spec import (
     CheckpointSpec,
@@ -93,7 +94,8 @@ def _anchored(spec: StudySpec, folder: Path) -> StudySpec:
         return tuple(entry.model_copy(update={"path": anchored(entry.path)}) for entry in given)
 
     trajectories = tuple(t.model_copy(update={"checkpoints": checkpoints(t.checkpoints)}) for t in spec.trajectories)
-    beside = [name for name in (spec.corpus, spec.tokenizer) if name and (folder / name).exists()]
+    named = (None if spec.corpus == EMBEDDED else spec.corpus, spec.tokenizer)
+    beside = [name for name in named if name and (folder / name).exists()]
     update: dict[str, Any] = {"trajectories": trajectories}
     if spec.corpus in beside:
         update["corpus"] = str(folder / spec.corpus)
