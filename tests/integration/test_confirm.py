@@ -45,7 +45,7 @@ def test_the_confirming_study_keeps_only_what_is_compared() -> None:
     assert [m.fine_tune for m in fresh.modifications] == [None]
     assert fresh.study == "tiny-confirm"
     tuned = confirming_study(
-        spec, [frozen(1.0, 2.0, modification="fine-tune", label="fine-tune skip", strength=None)], 2
+        spec, [frozen(1.0, 2.0, modification="fine-tune", label="fine-tune skip", strength=None)], (7, 8)
     )
     (entry,) = tuned.modifications
     assert entry.fine_tune is not None
