@@ -59,11 +59,11 @@ def verdict_words(finding: Finding, unit: Unit) -> str:
 
 
 def undecided_words(finding: Finding) -> str:
-    """ "undecided (~9 seeds in all)": with so many the rise seen would probably be decided; alone if none would."""
+    """ "undecided (~9 seeds)": with so many, in all, the rise seen would probably be decided; alone if none would."""
     needed = finding.judgement.needed
     if needed is None or needed == math.inf:
         return "undecided"
-    return f"undecided (~{needed:.0f} {_replicates(finding)} in all)"
+    return f"undecided (~{needed:.0f} {_replicates(finding)})"
 
 
 def _replicates(finding: Finding) -> str:
