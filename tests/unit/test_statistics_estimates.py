@@ -15,8 +15,8 @@ from pliant.statistics import (
     paired_draws,
     sensitivity,
     spearman,
-    within_run,
 )
+from pliant.statistics.contrast import within_run
 
 
 def test_interval_over_seeds_is_the_t_interval() -> None:

@@ -26,7 +26,7 @@ def locate_vertex(curve: Curve) -> Vertex | None:
         ValueError: see `locate_minimum`.
     """
     minimum = locate_minimum(curve)
-    if minimum.kind != "interior":
+    if minimum.budget in (minimum.budgets[0], minimum.last):
         return None
     mean = curve.complete().mean()
     budgets = sorted(mean)
