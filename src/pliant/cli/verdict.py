@@ -1,7 +1,7 @@
 """Judge losses you measured yourself: where is each modified loss lowest, is the last checkpoint overtrained?
 
-SCORES is a CSV file with the columns checkpoint, strength (0: the base) and value (nats per token), and as far as you have
-them tokens (else the order of the lines counts), seed (of pre-training), draw, sign, block (twenty or more give an
+SCORES is a CSV file with the columns checkpoint, strength (0: the base) and value (nats per token), and as far as you
+have them tokens (else the order of the lines counts), seed (of pre-training), draw, sign, block (twenty or more give an
 interval over text) and count, trajectory, modification (noise, fine-tune, quantise, ...), scaling, task, evaluation
 (pretraining-loss or task-loss), split (validation or test), learning_rate (of pre-training, there), annealed, epochs,
 parameters, bytes_per_token. A study folder works too.
