@@ -15,6 +15,8 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
+from pliant.statistics.estimate import CONFIDENCE
+
 Rows = Float[np.ndarray, "*batch n budgets"]
 Text = Float[np.ndarray, "*batch groups budgets"]
 Array = NDArray[np.float64]
@@ -57,6 +59,14 @@ class AboveLowest:
         """A bound that R exceeds with probability `level`; the miss probability is divided by `price`."""
         quantile = stdtrit(self.degrees_of_freedom, 1 - (1 - level) / price)
         return np.asarray(self.cautious - quantile * self.standard_error)
+
+    def at_least(self) -> Array:
+        """The one-sided 95 % lower bound that a verdict goes by: it pays the price of choice."""
+        return self.lower(CONFIDENCE, price=PRICE_OF_CHOICE)
+
+    def at_most(self) -> Array:
+        """The one-sided 95 % upper bound that a verdict goes by."""
+        return self.upper(CONFIDENCE)
 
     def upper(self, level: float) -> Array:
         """A bound that R stays below with probability `level`: the largest bound of any candidate's difference.

@@ -9,7 +9,7 @@ import numpy as np
 from pliant.statistics.curve import Curve
 from pliant.statistics.estimate import CONFIDENCE, Estimate, counted
 from pliant.statistics.levels import Replicates, replicates
-from pliant.statistics.lowest import PRICE_OF_CHOICE, AboveLowest, above_lowest
+from pliant.statistics.lowest import AboveLowest, above_lowest
 
 Kind = Literal["interior", "none in range", "before range", "plateau"]
 
@@ -138,8 +138,8 @@ def _rise(curve: Curve, found: Replicates) -> tuple[Estimate, Bounds]:
         method=f"95 % interval, cross-fitted choice of the lowest, t over {counted(found.levels, n)}",
     )
     bounds = Bounds(
-        at_least=float(above.lower(CONFIDENCE, price=PRICE_OF_CHOICE)),
-        at_most=float(above.upper(CONFIDENCE)),
+        at_least=float(above.at_least()),
+        at_most=float(above.at_most()),
         p=float(above.p()),
     )
     return estimate, bounds
@@ -168,7 +168,7 @@ def candidate_minima(rows: np.ndarray, text: np.ndarray | None) -> np.ndarray:
     The budget of lowest mean is always among them.
     """
     tests: list[AboveLowest] = [above_lowest(rows, text, column) for column in range(rows.shape[-1])]
-    kept = np.stack([test.lower(CONFIDENCE, price=PRICE_OF_CHOICE) <= 0 for test in tests], axis=-1)
+    kept = np.stack([test.at_least() <= 0 for test in tests], axis=-1)
     means = rows.mean(axis=-2)
     return np.asarray(kept | (means == means.min(axis=-1, keepdims=True)))
 

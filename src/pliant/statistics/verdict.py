@@ -4,13 +4,11 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from pliant.records.units import MARGIN_NATS
 from pliant.statistics.estimate import CONFIDENCE, Estimate
-from pliant.statistics.lowest import PRICE_OF_CHOICE, AboveLowest
+from pliant.statistics.lowest import PRICE_OF_CHOICE
 from pliant.statistics.minimum import Bounds, Minimum
 
 Verdict = Literal["worse", "not worse", "undecided"]
@@ -61,12 +59,6 @@ def _verdict(bounds: Bounds, margin: float) -> Verdict:
     if bounds.at_least > margin:
         return "worse"
     return "not worse" if bounds.at_most <= margin else "undecided"
-
-
-def worse_and_not_worse(above: AboveLowest, margin: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """The same rule for many ladders at once: (worse, not worse), of the leading shape of `above`."""
-    worse = above.lower(CONFIDENCE, price=PRICE_OF_CHOICE) > margin
-    return worse, ~worse & (above.upper(CONFIDENCE) <= margin)
 
 
 def _needed(rise: Estimate, bounds: Bounds, margin: float) -> float:
