@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from pliant.report.confounds import confound_sentences, confounds, rates_known
+from pliant.report.confounds import confound_sentences, confounds, init_scaled, rates_known
 from pliant.report.finding import Finding, unjudged
 from pliant.report.sentences import FEW_SEEDS, strength_name
 from pliant.report.study import Study, budget_name
@@ -52,14 +52,10 @@ def _confounds(study: Study) -> Iterator[str]:
         )
     if False in kinds and True in kinds:
         yield "Annealed and trunk members are kept apart: decay by itself changes base loss and sensitivity."
-    if len({r.trajectory for r in study.readings}) == 1 and study.table.settings and _init_scaled(study):
+    if len({r.trajectory for r in study.readings}) == 1 and study.table.settings and init_scaled(study):
         yield "One recipe only: without the weight-decay-0 control nothing here says what causes an effect."
     if (most := max((r.epochs or 0.0 for r in study.readings), default=0.0)) > 1:
         yield f"The longest run saw its text {most:.2g} times: past one epoch, repetition grows with budget."
-
-
-def _init_scaled(study: Study) -> bool:
-    return any(r.scaling == "init" for r in study.readings)
 
 
 def _left_out(study: Study, findings: Sequence[Finding]) -> Iterator[str]:

@@ -65,7 +65,7 @@ def confound_sentences(study: Study, found: Sequence[Confounds]) -> Iterator[str
             for name, factor in (("matrices", each.matrix_growth), ("embeddings", each.embedding_growth))
             if factor is not None and not 1 / GREW < factor < GREW
         ]
-        if grown:
+        if grown and init_scaled(study):
             yield (
                 f"From the first to the last budget {' and '.join(grown)} (median rms{where}), so noise of one "
                 "absolute size (init scaling) changes its size relative to them. Compare with relative scaling before "
@@ -114,6 +114,11 @@ def _factor(series: Series) -> float | None:
     if len(mean) < 2 or not mean[0] > 0 or not math.isfinite(mean[-1]):
         return None
     return mean[-1] / mean[0]
+
+
+def init_scaled(study: Study) -> bool:
+    """Whether any noise has one absolute size for all checkpoints."""
+    return any(r.scaling == "init" for r in study.readings)
 
 
 def rates_known(readings: Sequence[Reading]) -> bool:
