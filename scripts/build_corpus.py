@@ -96,9 +96,7 @@ class Text:
 def main() -> None:
     root = Path(__file__).resolve().parent.parent
     parser = argparse.ArgumentParser(description="Rebuild the texts shipped with pliant.")
-    parser.add_argument(
-        "--downloads", type=Path, default=root / "build" / "downloads", help="archives' folder"
-    )
+    parser.add_argument("--downloads", type=Path, default=root / "build" / "downloads", help="archives' folder")
     parser.add_argument("--output", type=Path, default=root / "src" / "pliant" / "data" / "assets")
     arguments = parser.parse_args()
     fetch(arguments.downloads)
@@ -137,9 +135,7 @@ def fetch(folder: Path) -> None:
     for name, expected in ARCHIVES.items():
         given = hashlib.sha256((folder / name).read_bytes()).hexdigest()
         if given != expected:
-            raise ValueError(
-                f"{folder / name}: SHA-256 {given}, expected {expected}; delete the file, try again"
-            )
+            raise ValueError(f"{folder / name}: SHA-256 {given}, expected {expected}; delete the file, try again")
 
 
 def members(archive: Path, pattern: str) -> Iterator[bytes]:
@@ -174,10 +170,7 @@ def sotu(archive: Path) -> tuple[list[Text], list[str]]:
 def moby_dick(archive: Path) -> list[Text]:
     """The 135 chapters and the epilogue; contents, etymology and extracts are not prose of the book."""
     rows = [json.loads(file) for file in members(archive, r"/data/(chapter_\d+|epilogue)\.json$")]
-    return [
-        Text(title=f"{MOBY}, {row['chapter']}", source=MOBY, year=1851, text=clean(row["text"]))
-        for row in rows
-    ]
+    return [Text(title=f"{MOBY}, {row['chapter']}", source=MOBY, year=1851, text=clean(row["text"])) for row in rows]
 
 
 def king_james(archive: Path) -> tuple[list[Text], list[str]]:
@@ -221,9 +214,7 @@ def repeating(texts: Sequence[Text]) -> list[str]:
     return [texts[index].title for index in leader]
 
 
-def assign(
-    texts: Sequence[Text], groups: Sequence[str], shares: Mapping[str, float], at_least: int = 1
-) -> list[Text]:
+def assign(texts: Sequence[Text], groups: Sequence[str], shares: Mapping[str, float], at_least: int = 1) -> list[Text]:
     """Give whole groups, in the order of their hash, to the first split with room; what is left is `train`.
 
     No group may fill more than 1/`at_least` of a held-out split, so that it holds about that many or more.

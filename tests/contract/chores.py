@@ -11,9 +11,25 @@ from typing import Any
 from pliant.execution.engine import Event, Progress, Task, UserError
 
 
-def chore(folder: Path, key: str, act: str = "succeed", needs: tuple[str, ...] = (), cost: float = 1.0) -> Task:
+def chore(
+    folder: Path, key: str, act: str = "succeed", needs: tuple[str, ...] = (), cost: float = 1.0, **settings: Any
+) -> Task:
     payload = {"folder": str(folder), "key": key, "act": act}
-    return Task(key=key, label=f"chore {key}", payload=payload, cost_seconds=cost, needs=needs)
+    return Task(key=key, label=f"chore {key}", payload=payload, cost_seconds=cost, needs=needs, **settings)
+
+
+def fetched(folder: Path, names: str, holds: int = 1, **acts: str) -> list[Task]:
+    """For each name a fetch that holds room, the use of it, and its release, which gives the room back."""
+    tasks = []
+    for name in names:
+        fetch, use, release = f"fetch-{name}", f"use-{name}", f"release-{name}"
+        fetch_act = acts.get(f"fetch_{name}", "succeed")
+        tasks += [
+            chore(folder, fetch, fetch_act, lane="fetch", holds=holds, until=release),
+            chore(folder, use, acts.get(f"use_{name}", "succeed"), needs=(fetch,)),
+            chore(folder, release, lane="fetch", needs=(use,), cleans_up=True),
+        ]
+    return tasks
 
 
 def do(payload: dict[str, str], progress: Progress) -> None:

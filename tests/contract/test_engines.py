@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from chores import chore, do, lines
+from chores import chore, do, fetched, lines
 
 from pliant.execution.engine import Engine, Event, Task, TaskFailure, critical_path
 from pliant.execution.local import LocalEngine, SerialEngine
@@ -142,6 +142,44 @@ def test_the_longest_chain_begins_first(engine: Engine, tmp_path: Path):
     assert critical_path(tasks) == {"short": 3.0, "a": 6.0, "b": 5.0}
     _, heard = run(engine, tasks)
     assert next(event.key for event in heard if event.kind == "started") == "a"
+
+
+def held_at_most(folder: Path) -> int:
+    """How many fetches were begun and not yet released, at the worst moment."""
+    now = most = 0
+    for key, word, *_ in lines(folder):
+        now += (word == "begin") * key.startswith("fetch") - (word == "end") * key.startswith("release")
+        most = max(most, now)
+    return most
+
+
+@pytest.mark.parametrize("room", [1, 2, 3])
+def test_what_is_fetched_never_holds_more_than_the_room(engine: Engine, tmp_path: Path, room: int):
+    assert engine.run(fetched(tmp_path, "abcdef"), do, lambda _: None, room=room) == []
+    assert len(said(tmp_path, "end")) == 18
+    assert held_at_most(tmp_path) <= room
+
+
+def test_the_next_is_fetched_while_this_one_is_used(local: LocalEngine, tmp_path: Path):
+    assert local.run(fetched(tmp_path, "abc", use_a="slow", use_b="slow"), do, lambda _: None, room=2) == []
+    log = [(key, word) for key, word, *_ in lines(tmp_path)]
+    assert log.index(("fetch-b", "end")) < log.index(("use-a", "end"))
+    assert log.index(("release-a", "end")) < log.index(("fetch-c", "begin"))
+
+
+def test_what_failed_is_released_all_the_same(engine: Engine, tmp_path: Path):
+    tasks = fetched(tmp_path, "abcd", fetch_b="user error", use_c="user error")
+    failures = engine.run(tasks, do, lambda _: None, room=1)
+    assert sorted(failure.key for failure in failures) == ["fetch-b", "use-b", "use-c"]
+    assert [key for key in said(tmp_path, "end") if key.startswith("release")] == [f"release-{n}" for n in "abcd"]
+
+
+def test_more_room_than_there_is_fails_alone(engine: Engine, tmp_path: Path):
+    tasks = fetched(tmp_path, "a") + fetched(tmp_path, "b", holds=5) + fetched(tmp_path, "c")
+    failures = engine.run(tasks, do, lambda _: None, room=2)
+    assert [(failure.key, failure.user_error) for failure in failures] == [("fetch-b", True), ("use-b", False)]
+    assert "give a larger --cache-cap" in failures[0].error
+    assert "use-c" in said(tmp_path, "end")
 
 
 def test_tasks_of_one_key_are_our_mistake(engine: Engine, tmp_path: Path):

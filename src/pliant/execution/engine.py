@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 Progress = Callable[[float, Mapping[str, float]], None]
 """Called by work as it goes: the share done, 0 to 1, and figures to show (loss, tokens_per_second)."""
@@ -11,15 +11,27 @@ Work = Callable[[Any, Progress], None]
 """A module-level callable: takes a task's payload, writes its results to the store, returns nothing."""
 
 
+Lane = Literal["work", "fetch"]
+"""What a task keeps busy: a worker's processor, or the network and the disk beside it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One piece of work: `payload` goes to the work callable once every task named in `needs` has succeeded."""
+    """One piece of work: `payload` goes to the work callable once every task named in `needs` has succeeded.
+
+    A task of the fetch lane runs beside those of the work lane. It takes `holds` bytes of the run's room from its
+    start until the task `until` has ended. One that `cleans_up` starts when all it needs have ended, however they did.
+    """
 
     key: str
     label: str
     payload: Any
     cost_seconds: float
     needs: tuple[str, ...] = ()
+    lane: Lane = "work"
+    holds: int = 0
+    until: str = ""
+    cleans_up: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +62,13 @@ class TaskFailure:
 class Engine(Protocol):
     """Runs tasks in an order that respects their needs; the results are in the store, never in the engine."""
 
-    def run(self, tasks: Sequence[Task], work: Work, observer: Observer) -> list[TaskFailure]:
-        """Run every task; a failure stops only what needs it. Returns the failures, in order of happening."""
+    def run(
+        self, tasks: Sequence[Task], work: Work, observer: Observer, *, room: int | None = None
+    ) -> list[TaskFailure]:
+        """Run every task; a failure stops only what needs it. Returns the failures, in order of happening.
+
+        Tasks together never hold more than `room` bytes.
+        """
         ...
 
 
@@ -63,6 +80,7 @@ def check_needs(tasks: Sequence[Task]) -> None:
     """Every need names a task; asserted, since plans are ours."""
     keys = {task.key for task in tasks}
     assert len(keys) == len(tasks), "task keys must differ"
+    assert all(task.until in keys for task in tasks if task.holds), "room is held until a task of the run has ended"
     assert all(need in keys for task in tasks for need in task.needs), "a need names no task"
 
 

@@ -15,75 +15,29 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from pliant.execution.engine import (
-    Event,
-    Observer,
-    Task,
-    TaskFailure,
-    UserError,
-    Work,
-    check_needs,
-    critical_path,
-)
+from pliant.execution.engine import Event, Lane, Observer, Task, TaskFailure, UserError, Work
+from pliant.execution.queue import Queue
 
-ATTEMPTS = 2
 PROGRESS_SECONDS = 0.2
-
-
-class _Queue:
-    """Which tasks can start now; the one with the longest chain behind it first."""
-
-    def __init__(self, tasks: Sequence[Task]) -> None:
-        check_needs(tasks)
-        self._rank = critical_path(tasks)
-        self._waiting = {task.key: task for task in tasks}
-        self._done: set[str] = set()
-        self._attempts: dict[str, int] = {}
-        self.failures: list[TaskFailure] = []
-
-    def next(self) -> Task | None:
-        ready = [task for task in self._waiting.values() if self._done.issuperset(task.needs)]
-        if not ready:
-            return None
-        task = max(ready, key=lambda candidate: self._rank[candidate.key])
-        del self._waiting[task.key]
-        return task
-
-    def succeeded(self, task: Task) -> None:
-        self._done.add(task.key)
-
-    def failed(self, task: Task, error: str, user_error: bool, observer: Observer) -> None:
-        attempts = self._attempts[task.key] = self._attempts.get(task.key, 0) + 1
-        if attempts < ATTEMPTS and not user_error:
-            self._waiting[task.key] = task
-            return
-        failure = TaskFailure(key=task.key, label=task.label, error=error, attempts=attempts, user_error=user_error)
-        self.failures.append(failure)
-        observer(Event(kind="failed", key=task.key, error=error))
-        self._skip_dependants(task, observer)
-
-    def _skip_dependants(self, failed: Task, observer: Observer) -> None:
-        for task in [t for t in self._waiting.values() if failed.key in t.needs]:
-            if self._waiting.pop(task.key, None) is None:
-                continue
-            error = f"not started, because {failed.label} failed"
-            self.failures.append(TaskFailure(key=task.key, label=task.label, error=error, attempts=0))
-            observer(Event(kind="skipped", key=task.key, error=error))
-            self._skip_dependants(task, observer)
 
 
 @dataclass(frozen=True, slots=True)
 class SerialEngine:
     """One task after another in this process: for debugging, tests, and Python sessions."""
 
-    def run(self, tasks: Sequence[Task], work: Work, observer: Observer) -> list[TaskFailure]:
-        queue = _Queue(tasks)
-        while (task := queue.next()) is not None:
-            _run_here(task, work, queue, observer)
-        return queue.failures
+    def run(
+        self, tasks: Sequence[Task], work: Work, observer: Observer, *, room: int | None = None
+    ) -> list[TaskFailure]:
+        queue = Queue(tasks, room)
+        while True:
+            task = queue.next("work") or queue.next("fetch")
+            if task is not None:
+                _run_here(task, work, queue, observer)
+            elif not queue.give_up(observer):
+                return queue.failures
 
 
-def _run_here(task: Task, work: Work, queue: _Queue, observer: Observer) -> None:
+def _run_here(task: Task, work: Work, queue: Queue, observer: Observer) -> None:
     observer(Event(kind="started", key=task.key))
     try:
         work(
@@ -109,16 +63,23 @@ class LocalEngine:
     """`workers` processes, each with `threads` torch threads, kept warm from the first task to the last.
 
     A worker that dies (out of memory, a signal) fails its task, which is tried once more in a fresh worker.
+    One process more fetches, where there is anything to fetch.
     """
 
     workers: int
     threads: int = 1
 
-    def run(self, tasks: Sequence[Task], work: Work, observer: Observer) -> list[TaskFailure]:
-        queue = _Queue(tasks)
-        pool = [_Worker(work, self.threads) for _ in range(min(self.workers, max(1, len(tasks))))]
+    def run(
+        self, tasks: Sequence[Task], work: Work, observer: Observer, *, room: int | None = None
+    ) -> list[TaskFailure]:
+        queue = Queue(tasks, room)
+        lanes: list[Lane] = ["work"] * min(self.workers, max(1, sum(task.lane == "work" for task in tasks)))
+        lanes += ["fetch"] if any(task.lane == "fetch" for task in tasks) else []
+        pool = [_Worker(work, self.threads, lane) for lane in lanes]
         try:
-            _drive(pool, queue, observer, lambda: _Worker(work, self.threads))
+            _drive(pool, queue, observer, lambda lane: _Worker(work, self.threads, lane))
+            while queue.give_up(observer):
+                _drive(pool, queue, observer, lambda lane: _Worker(work, self.threads, lane))
         finally:
             for worker in pool:
                 worker.stop()
@@ -126,9 +87,10 @@ class LocalEngine:
 
 
 class _Worker:
-    """A spawned process, the pipe to it, and the task it is busy with."""
+    """A spawned process, the lane it serves, the pipe to it, and the task it is busy with."""
 
-    def __init__(self, work: Work, threads: int) -> None:
+    def __init__(self, work: Work, threads: int, lane: Lane) -> None:
+        self.lane = lane
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         with _thread_environment(threads), _own_start(work):
@@ -181,13 +143,13 @@ def _own_start(work: Work) -> Any:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _drive(pool: list[_Worker], queue: _Queue, observer: Observer, hire: Any) -> None:
+def _drive(pool: list[_Worker], queue: Queue, observer: Observer, hire: Any) -> None:
     while True:
         for index, worker in enumerate(pool):
-            if worker.task is None and (task := queue.next()) is not None:
+            if worker.task is None and (task := queue.next(worker.lane)) is not None:
                 if not worker.process.is_alive():  # killed while it had nothing to do
                     worker.stop()
-                    pool[index] = hire()
+                    pool[index] = hire(worker.lane)
                 observer(Event(kind="started", key=task.key))
                 pool[index].start(task)
         busy = [worker for worker in pool if worker.task is not None]
@@ -197,10 +159,10 @@ def _drive(pool: list[_Worker], queue: _Queue, observer: Observer, hire: Any) ->
         for index, worker in enumerate(pool):
             if worker.pipe in ready and not _hear(worker, queue, observer):
                 worker.stop()
-                pool[index] = hire()
+                pool[index] = hire(worker.lane)
 
 
-def _hear(worker: _Worker, queue: _Queue, observer: Observer) -> bool:
+def _hear(worker: _Worker, queue: Queue, observer: Observer) -> bool:
     """Take one message from a worker; False when it has died."""
     task = worker.task
     assert task is not None, "only busy workers are listened to"
