@@ -13,7 +13,7 @@ from pliant.report.confirmation import FOLDER, Frozen, confirmations, freeze, re
 from pliant.report.finding import find
 from pliant.report.study import open_study
 from pliant.studies.confirm import confirming_study, fresh_seeds
-from pliant.studies.grids import extend_grids, keep_added
+from pliant.studies.growth import extend_grids, keep_added
 from pliant.studies.spec import SpecError
 from synthetic_study import BUDGETS, Plan, write_study
 from tiny_studies import TOKENS_PER_STEP, of_checkpoints, tiny

@@ -105,7 +105,7 @@ def test_no_such_task(tmp_path: Path):
 def test_no_checkpoints_there(tmp_path: Path):
     (tmp_path / "empty").mkdir()
     assert "no folder with config.json" in refused(of_checkpoints(tmp_path / "empty"), tmp_path / "study")
-    assert "no folder at" in refused(of_checkpoints(tmp_path / "nowhere"), tmp_path / "study")
+    assert "no checkpoint folder at" in refused(of_checkpoints(tmp_path / "nowhere"), tmp_path / "study")
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from pliant.studies.demo import english_study, markov_study
-from pliant.studies.spec import SpecError, StudySpec
+from pliant.studies.spec import CheckpointSpec, SpecError, StudySpec
 from pliant.studies.study_file import parse_study, read_study, to_yaml
 from tiny_studies import content, is_one_line, tiny
 
@@ -171,6 +171,7 @@ def test_the_resolved_study_has_every_default_written_out():
 def test_relative_paths_are_taken_from_the_folder_of_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "text.txt").write_text("text")
     (tmp_path / "tok").mkdir()
+    (tmp_path / "theirs" / "a").mkdir(parents=True)
     whole = content() | {"corpus": "text.txt", "tokenizer": "tok"}
     whole["trajectories"] = [
         {"name": "folder", "checkpoints": "theirs"},
@@ -182,10 +183,41 @@ def test_relative_paths_are_taken_from_the_folder_of_the_study(tmp_path: Path, m
     spec = read_study(Path(tmp_path.name) / "study.yaml")
     root = tmp_path.resolve()
     assert (spec.corpus, spec.tokenizer) == (str(root / "text.txt"), str(root / "tok"))
-    assert spec.trajectories[0].checkpoints == root / "theirs"
+    assert spec.trajectories[0].checkpoints == str(root / "theirs")
     listed = spec.trajectories[1].checkpoints
     assert isinstance(listed, tuple)
-    assert [entry.path for entry in listed] == [root / "theirs/a", Path("/elsewhere/b")]
+    assert [entry.path for entry in listed] == [str(root / "theirs/a"), "/elsewhere/b"]
+
+
+def test_names_on_the_hub_are_no_paths(tmp_path: Path):
+    whole = content()
+    whole["trajectories"] = [
+        {"name": "whole", "checkpoints": "org/name", "revisions": "step*", "choose": {"from": "1B", "every": "250B"}},
+        {"name": "list", "checkpoints": [{"path": "org/name@step1"}]},
+    ]
+    file = tmp_path / "study.yaml"
+    file.write_text(yaml.safe_dump(whole))
+    spec = read_study(file)
+    assert spec.trajectories[0].checkpoints == "org/name"
+    assert spec.trajectories[0].choose.first == 10**9
+    assert spec.trajectories[1].checkpoints == (CheckpointSpec(path="org/name@step1"),)
+
+
+@pytest.mark.parametrize(
+    "modification",
+    [
+        {"noise": {"strengths": [0.1]}},
+        {"quantise": {"bits": [8]}},
+        {"quantise": {"bits": [8], "per": "group", "group": 64}},
+        {"prune": {"shares": [0.5]}},
+        {"fine_tune": {"task": "arithmetic", "learning_rates": [0.1]}},
+    ],
+)
+def test_a_study_written_out_reads_back_the_same(modification: dict[str, Any]):
+    whole = content() | {"modifications": [modification]}
+    whole["trajectories"] = [*whole["trajectories"], {"name": "theirs", "checkpoints": "a/b", "choose": {"to": "1B"}}]
+    spec = parse_study(yaml.safe_dump(whole), "a.yaml")
+    assert parse_study(to_yaml(spec), "b.yaml") == spec
 
 
 def test_names_that_are_no_paths_stay_names(tmp_path: Path):

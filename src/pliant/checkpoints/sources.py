@@ -61,6 +61,11 @@ def read_source(text: str, *, below: Path | None = None, revisions: str | None =
     return Repository(repo=name, revisions=wanted or ALL_REVISIONS)
 
 
+def is_repository(text: str, *, below: Path) -> bool:
+    """Whether `text` names something on the Hub: nothing at that path from `below`, and a repository by its looks."""
+    return not _path(text, below).exists() and _REPOSITORY.fullmatch(_parts(text)[0]) is not None
+
+
 def _path(name: str, below: Path | None) -> Path:
     path = Path(name).expanduser()
     return path if below is None or path.is_absolute() else below / path

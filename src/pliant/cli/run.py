@@ -69,7 +69,7 @@ def _extend(
     from pliant.cli.running import run_and_watch
     from pliant.report.study import open_study
     from pliant.report.tuning import short_grids
-    from pliant.studies.grids import extend_grids
+    from pliant.studies.growth import extend_grids
 
     spec = study.spec
     for _ in range(ROUNDS):

@@ -53,7 +53,7 @@ def cells_of(
     for entry in spec.modifications:
         if entry.noise is not None:
             for noise in entry.noise.modifications():
-                for block in range(entry.noise.blocks):
+                for block in range(entry.noise.blocks + entry.noise.added_blocks):
                     yield _cell(spec, name, subject, materials, noise, block, tuple(shared))
         for direct in (entry.quantise, entry.prune):
             for change in direct.modifications() if direct is not None else ():

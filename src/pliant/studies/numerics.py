@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import torch
 
-from pliant.checkpoints.trajectory import trajectory
 from pliant.checkpoints.weights import stored_parameters
 from pliant.records.numerics import Numerics
 from pliant.studies.spec import StudySpec, TrajectorySpec
+from pliant.studies.subjects import members_of
 
 TINY_PARAMETERS = 1_000_000
 """Below this an accelerator is idle between launches, and a second thread costs more than it does."""
@@ -30,8 +30,4 @@ def _parameters(entry: TrajectorySpec, spec: StudySpec) -> int:
     if entry.ladder is not None:
         vocabulary = 256 if spec.tokenizer in (None, "bytes") else USUAL_VOCABULARY
         return entry.ladder.architecture.parameters(vocabulary)
-    given = entry.checkpoints
-    if isinstance(given, tuple):
-        return max((stored_parameters(member.path) for member in given), default=0)
-    assert given is not None, "a trajectory has a ladder or checkpoints"
-    return max(stored_parameters(member.folder) for member in trajectory(given).members)
+    return max(stored_parameters(member.folder) for member in members_of(entry))

@@ -15,8 +15,8 @@ from pliant.modifications.noise import Noise
 from pliant.records.identity import digest
 from pliant.studies.cells import CellPlan
 from pliant.studies.cost import Cost, machine_factor
-from pliant.studies.grids import keep_added
 from pliant.studies.group import GroupJob, missing, recorded_weights
+from pliant.studies.growth import keep_added
 from pliant.studies.numerics import choose_numerics
 from pliant.studies.plan import GroupPlan, Plan, plan_study
 from pliant.studies.spec import SpecError, StudySpec

@@ -1,7 +1,6 @@
 """What a study may say: frozen settings, checked when they are made; study_file.py reads them from YAML."""
 
 from itertools import pairwise
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -82,33 +81,63 @@ class LadderSpec(_Section):
 
 
 class CheckpointSpec(_Section):
-    """One checkpoint from outside, with its tokens by hand where its folder does not say."""
+    """One checkpoint from outside: a folder, or ORG/NAME@REVISION on the Hub; its tokens by hand where nothing says."""
 
-    path: Path
+    path: str
     tokens: TokenCount | None = None
     seed: int | None = None
     annealed: bool | None = None
 
 
+class ChooseSpec(_Section):
+    """Which of many checkpoints: from `from` to `to`, the nearest to each multiple of `every`, or `count` of them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    first: Annotated[TokenCount | None, Field(alias="from")] = None
+    to: TokenCount | None = None
+    every: TokenCount | None = None
+    count: Annotated[int, Field(ge=1)] | None = None
+    spacing: Literal["linear", "log"] = "linear"
+
+
 class TrajectorySpec(_Section):
-    """A ladder to pre-train, or checkpoints that exist: a folder of them, or a list."""
+    """A ladder to pre-train, or checkpoints that exist: a folder of them, a Hub repository, or a list.
+
+    `revisions` are globs for the branches and tags of a repository. `tokens_per_step` gives tokens where only steps
+    are known; `run` names an entry of the table of public runs (by default the repository finds its own).
+    """
 
     name: str
     ladder: LadderSpec | None = None
-    checkpoints: Path | tuple[CheckpointSpec, ...] | None = None
+    checkpoints: str | tuple[CheckpointSpec, ...] | None = None
+    revisions: str | None = None
+    choose: ChooseSpec = ChooseSpec()
+    tokens_per_step: TokenCount | None = None
+    run: str | None = None
     allow_pickle: bool = False
+    trust_remote_code: bool = False
 
     @model_validator(mode="after")
     def _one(self) -> "TrajectorySpec":
         if (self.ladder is None) == (self.checkpoints is None):
             raise ValueError("give either ladder or checkpoints")
         if isinstance(self.checkpoints, tuple):
-            _different(tuple(str(entry.path) for entry in self.checkpoints))
+            _different(tuple(entry.path for entry in self.checkpoints))
+        for name in ("revisions", "choose", "tokens_per_step", "run", "allow_pickle", "trust_remote_code"):
+            default = type(self).model_fields[name].default
+            if self.checkpoints is None and getattr(self, name) != default:
+                raise ValueError(f"{name} has an effect with checkpoints only; leave it out")
+        if self.revisions is not None and isinstance(self.checkpoints, tuple):
+            raise ValueError("revisions is for one repository; in a list, write org/name@revision")
         return self
 
 
 class NoiseSpec(_Section):
-    """Gaussian noise at each of `strengths`; `blocks` blocks of `draws` draws each."""
+    """Gaussian noise at each of `strengths`; `blocks` blocks of `draws` draws each.
+
+    `added_blocks` are those with which pliant answered too wide an interval; they stay with the study's folder.
+    """
 
     scaling: Scaling = "init"
     strengths: Annotated[tuple[float, ...], Field(min_length=1)]
@@ -116,6 +145,7 @@ class NoiseSpec(_Section):
     draws: int = 8
     antithetic: bool = True
     blocks: Annotated[int, Field(ge=1)] = 1
+    added_blocks: Annotated[int, Field(ge=0)] = 0
 
     def modifications(self) -> list[Noise]:
         shared = {"scaling": self.scaling, "embeddings": self.embeddings}
@@ -135,16 +165,17 @@ class QuantiseSpec(_Section):
 
     bits: Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(_different)]
     per: Granularity = "channel"
-    group: int = 128
+    group: int | None = None
     embeddings: bool = False
 
     def modifications(self) -> list[Quantise]:
-        return [Quantise(bits=b, per=self.per, group=self.group, embeddings=self.embeddings) for b in self.bits]
+        group = {} if self.group is None else {"group": self.group}
+        return [Quantise(bits=b, per=self.per, embeddings=self.embeddings, **group) for b in self.bits]
 
     @model_validator(mode="after")
     def _check(self) -> "QuantiseSpec":
         self.modifications()
-        if "group" in self.model_fields_set and self.per != "group":
+        if self.group is not None and self.per != "group":
             raise ValueError(f"group has no effect with per: {self.per}; set per: group, or leave group out")
         return self
 

@@ -9,6 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from pliant.checkpoints.architecture import Architecture
+from pliant.checkpoints.sources import is_repository
 from pliant.data.corpora import EMBEDDED
 from pliant.records.numerics import Numerics
 from pliant.studies.spec import (
@@ -83,13 +84,11 @@ def read_recipe(name: str) -> StudySpec:
 def _anchored(spec: StudySpec, folder: Path) -> StudySpec:
     """The study with its relative paths taken from `folder`, so that it can be run from anywhere."""
 
-    def anchored(path: Path) -> Path:
-        return path if path.is_absolute() else folder / path
+    def anchored(text: str) -> str:
+        return text if is_repository(text, below=folder) else str(folder / text)
 
-    def checkpoints(
-        given: Path | tuple[CheckpointSpec, ...] | None,
-    ) -> Path | tuple[CheckpointSpec, ...] | None:
-        if given is None or isinstance(given, Path):
+    def checkpoints(given: str | tuple[CheckpointSpec, ...] | None) -> str | tuple[CheckpointSpec, ...] | None:
+        if given is None or isinstance(given, str):
             return anchored(given) if given else None
         return tuple(entry.model_copy(update={"path": anchored(entry.path)}) for entry in given)
 
@@ -106,7 +105,7 @@ def _anchored(spec: StudySpec, folder: Path) -> StudySpec:
 
 def to_yaml(spec: StudySpec) -> str:
     """The resolved study as YAML: every default written out."""
-    return yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, width=100)
+    return yaml.safe_dump(spec.model_dump(mode="json", by_alias=True), sort_keys=False, width=100)
 
 
 def _first_line(error: ValidationError) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pliant.checkpoints.about import About, CheckpointError
+from pliant.checkpoints.sources import Repository, read_source
 from pliant.checkpoints.trajectory import Member, trajectory
 from pliant.checkpoints.weights import stored_fingerprint, stored_parameters
 from pliant.execution.table import Labels
@@ -108,13 +109,20 @@ def _check_corpus(ladder: Ladder, materials: Materials, corpus: str) -> None:
 def members_of(trajectory_spec: TrajectorySpec) -> list[Member]:
     given = trajectory_spec.checkpoints
     assert given is not None
-    if isinstance(given, Path):
-        return list(trajectory(given).members)
+    if isinstance(given, str):
+        return list(trajectory(_folder(given)).members)
     return [_by_hand(entry) for entry in given]
 
 
+def _folder(text: str) -> Path:
+    source = read_source(text)
+    if isinstance(source, Repository):
+        raise CheckpointError(f"{source}: no folder of this name")
+    return source.path
+
+
 def _by_hand(entry: CheckpointSpec) -> Member:
-    found = trajectory(entry.path).members
+    found = trajectory(_folder(entry.path)).members
     if len(found) != 1:
         raise CheckpointError(
             f"{entry.path} holds {len(found)} checkpoints; give each by its own path, or the folder alone"
@@ -123,7 +131,7 @@ def _by_hand(entry: CheckpointSpec) -> Member:
         name: getattr(entry, name) for name in ("tokens", "seed", "annealed") if getattr(entry, name) is not None
     }
     known = {name: getattr(found[0].about, name) for name in About.__dataclass_fields__}
-    return Member(name=entry.path.name, folder=found[0].folder, about=About(**{**known, **by_hand}))
+    return Member(name=Path(entry.path).name, folder=found[0].folder, about=About(**{**known, **by_hand}))
 
 
 def outside_subject(member: Member, materials: Materials) -> Subject:

@@ -1,0 +1,86 @@
+"""What a study adds to itself as it learns: rates where a grid ends too soon, draws where an interval is too wide."""
+
+import math
+from collections.abc import Collection, Mapping
+
+from pliant.studies.spec import FineTuneSpec, ModificationSpec, StudySpec
+
+MORE_RATES = 3
+MOST_DRAWS = 32
+"""Draws of one noise that pliant adds up to by itself; a study may ask for more."""
+LARGEST_RATE = 1.0
+"""Nothing is learned beyond: AdamW moves every weight by about the rate at each step."""
+
+
+def extend_grids(spec: StudySpec, ends: Mapping[str, Collection[str]]) -> StudySpec:
+    """`spec` with `MORE_RATES` rates added at each end ("low", "high") named for a fine-tuning label.
+
+    New rates go on in the ratio of the last two of that end, up to `LARGEST_RATE`; what was measured stays.
+    """
+    return spec.model_copy(update={"modifications": tuple(_extended(entry, ends) for entry in spec.modifications)})
+
+
+def _extended(entry: ModificationSpec, ends: Mapping[str, Collection[str]]) -> ModificationSpec:
+    tuning = entry.fine_tune
+    if tuning is None:
+        return entry
+    wanted = {end for m in tuning.modifications() for end in ends.get(m.label, ())}
+    added = (*tuning.added_rates, *_more(tuning, wanted))
+    return entry.model_copy(update={"fine_tune": tuning.model_copy(update={"added_rates": added})})
+
+
+def add_draws(spec: StudySpec, needed: Mapping[tuple[str, float], float]) -> StudySpec:
+    """`spec` with the blocks of draws added that bring the noise (label, strength) up to its number of draws `needed`.
+
+    An entry of several strengths grows as its neediest; none beyond `MOST_DRAWS`.
+    """
+    return spec.model_copy(update={"modifications": tuple(_with_draws(e, needed) for e in spec.modifications)})
+
+
+def _with_draws(entry: ModificationSpec, needed: Mapping[tuple[str, float], float]) -> ModificationSpec:
+    noise = entry.noise
+    if noise is None:
+        return entry
+    wanted = min(MOST_DRAWS, max((needed.get((m.label, m.strength), 0.0) for m in noise.modifications()), default=0.0))
+    added = max(noise.added_blocks, math.ceil(wanted / noise.draws) - noise.blocks)
+    return entry.model_copy(update={"noise": noise.model_copy(update={"added_blocks": added})})
+
+
+def keep_added(spec: StudySpec, before: StudySpec) -> StudySpec:
+    """`spec` with the rates and draws that were added to the same entries of `before`, which its folder holds."""
+    known = {_bare(entry).model_dump_json(): entry for entry in before.modifications}
+    kept = (_with_added(entry, known.get(_bare(entry).model_dump_json(), entry)) for entry in spec.modifications)
+    return spec.model_copy(update={"modifications": tuple(kept)})
+
+
+def _with_added(entry: ModificationSpec, before: ModificationSpec) -> ModificationSpec:
+    if entry.fine_tune is not None and before.fine_tune is not None:
+        rates = tuple(dict.fromkeys((*before.fine_tune.added_rates, *entry.fine_tune.added_rates)))
+        return entry.model_copy(update={"fine_tune": entry.fine_tune.model_copy(update={"added_rates": rates})})
+    if entry.noise is not None and before.noise is not None:
+        blocks = max(before.noise.added_blocks, entry.noise.added_blocks)
+        return entry.model_copy(update={"noise": entry.noise.model_copy(update={"added_blocks": blocks})})
+    return entry
+
+
+def _bare(entry: ModificationSpec) -> ModificationSpec:
+    if entry.fine_tune is not None:
+        return entry.model_copy(update={"fine_tune": entry.fine_tune.model_copy(update={"added_rates": ()})})
+    if entry.noise is not None:
+        return entry.model_copy(update={"noise": entry.noise.model_copy(update={"added_blocks": 0})})
+    return entry
+
+
+def _more(tuning: FineTuneSpec, wanted: Collection[str]) -> tuple[float, ...]:
+    rates = sorted(rate for rate in (*tuning.learning_rates, *tuning.added_rates) if rate > 0)
+    if len(rates) < 2:
+        return ()
+    up, down = rates[-1] / rates[-2], rates[1] / rates[0]
+    high = [_rounded(rates[-1] * up ** (i + 1)) for i in range(MORE_RATES)] if "high" in wanted else []
+    low = [_rounded(rates[0] / down ** (i + 1)) for i in range(MORE_RATES)] if "low" in wanted else []
+    return (*(rate for rate in high if rate <= LARGEST_RATE), *low)
+
+
+def _rounded(rate: float) -> float:
+    """Four significant digits, as people write rates."""
+    return float(f"{rate:.4g}")
