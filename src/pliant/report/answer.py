@@ -1,0 +1,40 @@
+"""The one answer of a study, worse, not worse or undecided, and which draws or text would sharpen it."""
+
+import math
+from collections.abc import Sequence
+
+from pliant.report.finding import Finding
+from pliant.statistics import CONFIDENCE, Verdict
+
+
+def answer(findings: Sequence[Finding]) -> Verdict:
+    """worse: a primary curve is, after Holm's adjustment over all of them; not worse: every primary curve is not.
+
+    A conjunction needs no adjustment, so "not worse" goes by each curve's own bound. Without a curve: undecided.
+    """
+    primary = [finding for finding in findings if finding.primary]
+    if any(f.judgement.verdict == "worse" and f.p_holm < 1 - CONFIDENCE for f in primary):
+        return "worse"
+    return "not worse" if primary and all(f.judgement.verdict == "not worse" for f in primary) else "undecided"
+
+
+def draws_needed(findings: Sequence[Finding]) -> dict[tuple[str, float], float]:
+    """Draws in all that would probably decide each undecided noise (label, strength); infinity if hardly any number.
+
+    Runs of several seeds are not decided by more draws and are left out.
+    """
+    return {
+        (f.label, f.strength): f.judgement.needed
+        for f in findings
+        if f.modification == "noise" and f.strength and f.judgement.needed is not None and _by_draws(f)
+    }
+
+
+def text_is_short(findings: Sequence[Finding]) -> bool:
+    """Whether a primary curve of one run is undecided and no number of draws would probably change that."""
+    undecided = [f for f in findings if f.primary and f.judgement.verdict == "undecided" and f.judgement.conditional]
+    return any(not _by_draws(f) or f.judgement.needed == math.inf for f in undecided)
+
+
+def _by_draws(finding: Finding) -> bool:
+    return finding.minimum.rise.levels[:1] == ("draws",)
