@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from pliant.report.finding import Finding
-from pliant.statistics import CONFIDENCE, Verdict
+from pliant.statistics import CONFIDENCE, Verdict, precise_draws
 
 
 def answer(findings: Sequence[Finding]) -> Verdict:
@@ -18,16 +18,18 @@ def answer(findings: Sequence[Finding]) -> Verdict:
     return "not worse" if primary and all(f.judgement.verdict == "not worse" for f in primary) else "undecided"
 
 
-def draws_needed(findings: Sequence[Finding]) -> dict[tuple[str, float], float]:
-    """Draws in all that would probably decide each undecided noise (label, strength); infinity if hardly any number.
+def draws_wanted(findings: Sequence[Finding], *, most: int) -> dict[tuple[str, float], float]:
+    """The draws in all that make the interval of each noise (label, strength) of one run as narrow as the margin.
 
-    Runs of several seeds are not decided by more draws and are left out.
+    Those that have enough, and noise on runs of several seeds, which draws do not tell apart, are left out.
     """
-    return {
-        (f.label, f.strength): f.judgement.needed
+    wanted = {
+        (f.label, f.strength): precise_draws(f.minimum, margin=f.judgement.margin, most=most)
         for f in findings
-        if f.modification == "noise" and f.strength and f.judgement.needed is not None and _by_draws(f)
+        if f.modification == "noise" and f.strength and _by_draws(f)
     }
+    drawn = {(f.label, f.strength): f.minimum.rise.n for f in findings if f.strength and _by_draws(f)}
+    return {key: draws for key, draws in wanted.items() if draws > drawn[key]}
 
 
 def text_is_short(findings: Sequence[Finding]) -> bool:

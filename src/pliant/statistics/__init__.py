@@ -10,6 +10,7 @@ from pliant.statistics.law import PerturbedLaw
 from pliant.statistics.law_fit import fit_law
 from pliant.statistics.matched import MatchedLearning, matched_learning
 from pliant.statistics.minimum import Bounds, Minimum, SeedMinimum, locate_minimum
+from pliant.statistics.more_draws import precise_draws
 from pliant.statistics.rank import RankCorrelation, spearman
 from pliant.statistics.reading import Reading, reading, readings
 from pliant.statistics.sensitivity import Copy, paired_draws, sensitivity
@@ -60,6 +61,7 @@ __all__ = [
     "over_draws",
     "over_seeds",
     "paired_draws",
+    "precise_draws",
     "rate_trend",
     "reading",
     "readings",

@@ -68,6 +68,10 @@ class AboveLowest:
         """The one-sided 95 % upper bound that a verdict goes by."""
         return self.upper(CONFIDENCE)
 
+    def half_width(self) -> Array:
+        """How far `at_least` lies below the cautious difference."""
+        return np.asarray(self.cautious - self.at_least())
+
     def upper(self, level: float) -> Array:
         """A bound that R stays below with probability `level`: the largest bound of any candidate's difference.
 
