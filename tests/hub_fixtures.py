@@ -2,9 +2,9 @@
 
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-import huggingface_hub
 import pytest
 from huggingface_hub import close_session, constants, hf_api
 
@@ -18,20 +18,20 @@ def turn_to(url: str, home: Path, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(constants, "HF_HUB_OFFLINE", False)
     patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     patch.setattr(constants, "HF_HUB_CACHE", str(home / "huggingface" / "hub"))
+    patch.setattr(constants, "AGENT_HARNESSES_PATH", str(home / "huggingface" / ".agent_harnesses.json"))
     patch.setattr(constants, "HF_TOKEN_PATH", str(home / "huggingface" / "token"))
     patch.setattr(hf_api.api, "endpoint", url)
     patch.setenv("PLIANT_CACHE", str(home / "pliant"))
     patch.delenv("HF_TOKEN", raising=False)
-    if "datasets" in sys.modules:
+    if "datasets" in sys.modules:  # a session with dataset tests: it has read the environment, too
         patch.setattr(sys.modules["datasets"].config, "HF_ENDPOINT", url)
-    assert huggingface_hub.HfApi().endpoint == url
     close_session()
 
 
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
-    """An empty Hub on loopback that the client in this process asks; its caches are below `tmp_path`."""
+@contextmanager
+def loopback(home: Path, patch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
+    """An empty Hub that the client in this process asks, for the length of a `with`."""
     with LoopbackHub() as running:
-        turn_to(running.url, tmp_path, monkeypatch)
+        turn_to(running.url, home, patch)
         yield running
         close_session()

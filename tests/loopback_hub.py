@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 import threading
 from collections import Counter
 from collections.abc import Mapping
@@ -160,7 +161,9 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 128
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients may hang up; nothing is printed."""
+        """Clients may hang up, and are made to; anything else is a defect here and is printed."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Refused(Exception):
@@ -196,6 +199,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _route(self, path: str, query: Mapping[str, list[str]], fault: Fault) -> None:
         parts = [unquote(part) for part in path.strip("/").split("/")]
+        if parts[:1] == ["api"] and parts[1] not in ("models", "datasets"):
+            raise _Refused(404, "", "no such endpoint")
         if parts[0] == "api" and len(parts) == 2:
             self._search(parts[1], query)
         elif parts[0] == "api":

@@ -53,7 +53,7 @@ def nearest_repos(repo: str, caches: Sequence[Path] = ()) -> list[str]:
 def nearest_revisions(repo: str, revision: str) -> list[str]:
     """Names close to one that is not there, of branches and tags of `repo`; none if the Hub cannot say."""
     with suppress(HTTPError, OSError):
-        return get_close_matches(revision, commits_of(repo))
+        return get_close_matches(revision, commits_of(repo).keys() - {revision})
     return []
 
 

@@ -57,7 +57,7 @@ def explained(error: BaseException, repo: str, revision: str = "", *, caches: Se
             line = f"{repo} has been disabled by the Hub or its owner; choose another repository"
         case RevisionNotFoundError():
             near = or_nearest(nearest_revisions(repo, revision))
-            line = f"{repo} has no branch, tag or commit {revision}{near}; check the name"
+            line = f"{repo} has no branch, tag or commit {revision}{near}; list its revisions to choose one"
         case RemoteEntryNotFoundError():
             line = f"{what}: a file that was listed is gone from {hub}; list the revisions again"
         case OfflineModeIsEnabled():
