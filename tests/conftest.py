@@ -3,7 +3,9 @@
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Before anything imports torch: it reads the thread count once.
 os.environ |= {
@@ -16,6 +18,9 @@ os.environ |= {
 
 import jaxtyping
 import pytest
+
+if TYPE_CHECKING:
+    from loopback_hub import LoopbackHub
 
 CHECKED = ["data", "evaluation", "modifications", "statistics", "theory", "training"]
 CHROMIUM = [
@@ -39,3 +44,12 @@ def chromium() -> str:
         give_up = pytest.fail if os.environ.get("CI") else pytest.skip
         give_up(f"no Chromium found (looked for {', '.join(CHROMIUM)}): install the package chromium")
     return found
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["LoopbackHub"]:
+    """An empty Hub on loopback that the real client in this process takes for the Hub; caches below `tmp_path`."""
+    from hub_fixtures import loopback
+
+    with loopback(tmp_path, monkeypatch) as running:
+        yield running

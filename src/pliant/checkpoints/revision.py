@@ -9,6 +9,11 @@ _PICKLED = re.compile(r"pytorch_model(-\d+-of-\d+)?\.bin")
 INDEX = "model.safetensors.index.json"
 
 
+def is_weights(path: str) -> bool:
+    """Whether a file of that name holds weights, pickled ones included."""
+    return bool(_WEIGHTS.fullmatch(path) or _PICKLED.fullmatch(path))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HubFile:
     """A file of a revision. `blob` is its git hash; `sha256` that of its content, known for large files only."""
@@ -42,6 +47,11 @@ class HubRevision:
     def weights(self) -> tuple[HubFile, ...]:
         """The files to fetch for the weights: safetensors where there are any."""
         return self.safetensors or self.pickled
+
+    @property
+    def name(self) -> str:
+        """`repo@revision`, as it is written on the command line."""
+        return f"{self.repo}@{self.revision}"
 
     @property
     def weight_bytes(self) -> int:
