@@ -1,5 +1,6 @@
 """Is what is there what it says it is? Findings about the checkpoints of one trajectory."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -54,9 +55,15 @@ class Audit:
         return {
             "depth": self.depth,
             "refused": self.refused,
-            "checkpoints": [asdict(row) for row in self.rows],
+            "checkpoints": [_json(row) for row in self.rows],
             "findings": [{**asdict(one), "checkpoints": list(one.checkpoints)} for one in self.findings],
         }
+
+
+def _json(row: Row) -> dict[str, Json]:
+    """The row as JSON values, which know no NaN and no infinity."""
+    values = asdict(row)
+    return {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in values.items()}
 
 
 def suspects(members: Sequence[Member], progress: Progress = lambda name: None) -> tuple[Finding, ...]:

@@ -137,8 +137,8 @@ def _votes(
 ) -> Float[np.ndarray, " slots"]:
     """For each slot of `rest`, before its first to after its last, the triples with `member` there that agree."""
     n = len(rest)
-    left, right = np.nonzero(np.triu(between[np.ix_(rest, [member], rest)][:, 0], 1))  # it lies between these
-    end, middle = np.nonzero(between[np.ix_(rest, rest, [member])][:, :, 0])  # it lies beyond `middle`, seen from `end`
+    left, right = np.nonzero(np.triu(between[rest, member][:, rest], 1))  # it lies between these
+    end, middle = np.nonzero(between[rest, :, member][:, rest])  # it lies beyond `middle`, seen from `end`
     beyond = middle[end < middle]
     short = middle[end > middle]
     changes = np.bincount(left + 1, minlength=n + 2) - np.bincount(right + 1, minlength=n + 2)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -55,7 +55,7 @@ class Inspection:
 
 def inspect(member: Member) -> Inspection:
     """Read what the files of `member` say; a defect becomes a finding, not an exception."""
-    safe = sorted(member.folder.glob("*.safetensors"))
+    safe = sorted(member.folder.glob("model*.safetensors"))
     pickled = sorted(member.folder.glob("pytorch_model*.bin"))
     indexed = (member.folder / "model.safetensors.index.json").is_file()
     weights = safe if safe or indexed else pickled
@@ -110,8 +110,17 @@ def _tokenizer(file: Path) -> tuple[str | None, int | None]:
     if content is None:
         return "unreadable", None
     decides = json.dumps([content.get(part) for part in _DECIDING], sort_keys=True)
+    return hashlib.sha256(decides.encode()).hexdigest(), 1 + max(_ids(content), default=-1)
+
+
+def _ids(content: Mapping[str, Json]) -> Iterator[int]:
+    """Every id that tokenizer.json gives: of its vocabulary (by name, or a list of pieces) and of added tokens."""
     model, added = content.get("model"), content.get("added_tokens")
     vocabulary = model.get("vocab") if isinstance(model, dict) else None
-    ids = list(vocabulary.values()) if isinstance(vocabulary, dict) else list(range(len(vocabulary or [])))
-    ids += [token["id"] for token in added or [] if isinstance(token, dict)] if isinstance(added, list) else []
-    return hashlib.sha256(decides.encode()).hexdigest(), 1 + max((int(i) for i in ids), default=-1)
+    if isinstance(vocabulary, dict):
+        yield from (number for number in vocabulary.values() if isinstance(number, int))
+    elif isinstance(vocabulary, list):
+        yield from range(len(vocabulary))
+    for token in added if isinstance(added, list) else []:
+        if isinstance(token, dict) and isinstance(number := token.get("id"), int):
+            yield number

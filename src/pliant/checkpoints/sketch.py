@@ -27,7 +27,7 @@ def read_sketch(tensors: Mapping[str, StoredTensor]) -> dict[str, Float[np.ndarr
     A tensor gives its share of `WEIGHTS`, at least `FEWEST`, in runs of `RUN` neighbours. Only the pages that hold
     them are read. fp8 and integer tensors are passed over.
     """
-    floats = {name: tensor for name, tensor in tensors.items() if tensor.dtype in _FLOATS and prod(tensor.shape)}
+    floats = {name: tensor for name, tensor in tensors.items() if tensor.dtype in _FLOATS and prod(tensor.shape) > 0}
     total = sum(prod(tensor.shape) for tensor in floats.values())
     files: dict[Path, list[str]] = {}
     for name in sorted(floats):
