@@ -95,7 +95,7 @@ def material_spec(spec: StudySpec, trajectory_spec: TrajectorySpec) -> MaterialS
             )
     else:
         first = members_of(trajectory_spec)[0].folder
-        longest = _longest_context(first)
+        longest = longest_context(first)
         context = spec.held_out.context or min(DEFAULT_CONTEXT, longest)
         if context > longest:
             raise SpecError(f"held_out.context is {context}, {first} takes {longest} tokens; lower it, or leave it out")
@@ -111,7 +111,12 @@ def material_spec(spec: StudySpec, trajectory_spec: TrajectorySpec) -> MaterialS
     )
 
 
-def _longest_context(folder: Path) -> int:
+def longest_context(folder: Path) -> int:
+    """How many tokens the checkpoint in `folder` takes at once, by its config.json.
+
+    Raises:
+        CheckpointError: config.json cannot be read.
+    """
     file = folder / "config.json"
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
