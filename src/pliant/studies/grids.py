@@ -2,7 +2,8 @@
 
 from collections.abc import Collection, Mapping
 
-from pliant.studies.spec import FineTuneSpec, ModificationSpec, StudySpec
+from pliant.studies.modification_spec import FineTuneSpec, ModificationSpec
+from pliant.studies.spec import StudySpec
 
 MORE_RATES = 3
 LARGEST_RATE = 1.0
