@@ -38,7 +38,7 @@ def test_a_study_quantises_and_prunes(tmp_path: Path) -> None:
         ({"quantise": {"bits": [4], "group": 64}}, "group has no effect"),
         ({"prune": {"shares": [2.0]}}, "between 0 and 1"),
         ({"prune": {"shares": [0.1], "bits": [4]}}, "unknown key"),
-        ({"prune": {"shares": [0.1]}, "noise": {"strengths": [0.1]}}, "is one of noise, quantise, prune, fine_tune"),
+        ({"prune": {"shares": [0.1]}, "noise": {"strengths": [0.1]}}, "is one of noise, quantise, prune, interpolate, fine_tune"),
         ({"quantize": {"bits": [4]}}, "did you mean quantise"),
     ],
 )

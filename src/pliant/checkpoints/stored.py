@@ -48,8 +48,8 @@ def read_canonical(folder: Path, model: Any) -> Iterator[tuple[str, Tensor]]:
 
 
 def _matched(folder: Path, model: Any) -> dict[str, tuple[str, StoredTensor]]:
-    """canonical name -> (stored name, where): the same, or with or without the prefix of the class; any of tied ones."""
-    stored, left = stored_tensors(folder), {}
+    """canonical name -> (stored name, where); stored names may have or lack the class's prefix, or be a tied one."""
+    stored, found_at = stored_tensors(folder), {}
     for name, names in _spellings(model).items():
         found = [spelt for spelt in names if spelt in stored]
         if not found:
@@ -57,13 +57,13 @@ def _matched(folder: Path, model: Any) -> dict[str, tuple[str, StoredTensor]]:
         expected = tuple(canonical_tensors(model)[name].shape)
         if stored[found[0]].shape != expected:
             raise _differs(folder, f"{name} has shape {stored[found[0]].shape} instead of {expected}")
-        left[name] = (found[0], stored[found[0]])
+        found_at[name] = (found[0], stored[found[0]])
     known = {spelt for names in _spellings(model).values() for spelt in names} | set(model.state_dict())
     ignored = [re.compile(pattern) for pattern in getattr(model, "_keys_to_ignore_on_load_unexpected", None) or ()]
     extra = [n for n in sorted(set(stored) - known) if not any(pattern.search(n) for pattern in ignored)]
     if extra:
         raise _differs(folder, f"{extra[0]} is not expected")
-    return left
+    return found_at
 
 
 def _spellings(model: Any) -> dict[str, list[str]]:

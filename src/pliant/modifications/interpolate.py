@@ -38,9 +38,7 @@ class Interpolate:
         return f"interpolate with {self.partner}"
 
 
-def between(
-    one: Float[Tensor, "*shape"], other: Float[Tensor, "*shape"], weight: float
-) -> Float[Tensor, "*shape"]:
+def between(one: Float[Tensor, "*shape"], other: Float[Tensor, "*shape"], weight: float) -> Float[Tensor, "*shape"]:
     """(1 - weight) one + weight other, computed in fp64 and rounded once; the ends are copies."""
     if weight in (0.0, 1.0):
         return other if weight else one

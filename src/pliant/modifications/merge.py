@@ -3,8 +3,9 @@
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from pliant.checkpoints.weights import canonical_tensors, norms, stored_fingerpr
 from pliant.modifications.merge_weights import MergeWeights, coefficients
 from pliant.records.identity import digest
 
-Dtype = Literal["float32", "bfloat16", "float16"]
+_DTYPES = ("float32", "bfloat16", "float16")
 _TOKENIZER_FILES = (
     "tokenizer*",
     "special_tokens_map.json",
@@ -37,7 +38,7 @@ class Part:
 
 
 Parts = tuple[Part, ...]
-"""What a checkpoint's weights are made of, oldest first: sum of weight x theta. One of weight 1 is a plain checkpoint."""
+"""What a checkpoint's weights are, oldest first: the sum of weight x theta. One part of weight 1 is the plain one."""
 
 
 def open_parts(parts: Parts, *, allow_pickle: bool = False) -> Checkpoint:
@@ -89,7 +90,7 @@ def parts_weights(parts: Parts) -> str:
 
 
 def write_merge(
-    folders: Sequence[Path], out: Path, *, weights: MergeWeights = "uniform", dtype: Dtype = "float32"
+    folders: Sequence[Path], out: Path, *, weights: MergeWeights = "uniform", dtype: str = "float32"
 ) -> Path:
     """Write the merge of `folders`, oldest first, as a Hugging Face folder that `AutoModelForCausalLM` opens.
 
@@ -99,6 +100,8 @@ def write_merge(
     Raises:
         ValueError: `out` is taken, the folders are not oldest first, weights that do not fit, or see `open_parts`.
     """
+    if dtype not in _DTYPES:
+        raise ValueError(f"dtype {dtype!r} is not one of {', '.join(_DTYPES)}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise CheckpointError(f"{out} exists and is not empty; give a new folder")
     _check_order(folders)
@@ -115,7 +118,7 @@ def write_merge(
 
 def _check_order(folders: Sequence[Path]) -> None:
     known = [(tokens, folder) for folder in folders if (tokens := read_about(folder).tokens) is not None]
-    for (before, older), (after, newer) in zip(known, known[1:], strict=False):
+    for (before, older), (after, newer) in pairwise(known):
         if after < before:
             raise CheckpointError(
                 f"{newer} has seen {after:,} tokens and comes after {older} with {before:,}; give the oldest first"

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 
 MergeWeights = str | tuple[float, ...]
 """The name of a rule, or one weight a checkpoint, oldest first."""
@@ -51,7 +52,7 @@ def emulating(multipliers: Sequence[float]) -> tuple[float, ...]:
     c_j = w_j - w_{j+1}, c_n = w_n. The updates are those of the constant rate: an approximation of a real decay.
     """
     steps = (1.0, *multipliers, 0.0)
-    return tuple(before - after for before, after in zip(steps, steps[1:], strict=False))
+    return tuple(before - after for before, after in pairwise(steps))
 
 
 def _given(weights: Sequence[float], window: int) -> tuple[float, ...]:

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from pliant.checkpoints.about import CheckpointError
 from pliant.modifications.variant import Variant
 
+PASSES = 3
+"""Forward passes over the calibration tokens: what blocks are called with, input norms, and outputs once pruned."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanda:
@@ -57,7 +60,7 @@ def wanda_variant(
     """Prune `model` in place, block after block; share 0 leaves the weights untouched.
 
     As in the paper's own procedure, the input norms of a block are measured with all blocks before it pruned and
-    the block itself whole. Costs three passes over the calibration tokens.
+    the block itself whole.
 
     Raises:
         CheckpointError: a class whose decoder blocks are not found, or hold matrices that are no linear layers.
@@ -87,7 +90,9 @@ def _blocks(model: Any) -> list[nn.Module]:
     for module in model.modules():
         if isinstance(module, nn.ModuleList) and len(module) == depth:
             return list(module)
-    raise CheckpointError(f"wanda finds no list of {depth} decoder blocks in {type(model).__name__}; prune by magnitude")
+    raise CheckpointError(
+        f"wanda finds no list of {depth} decoder blocks in {type(model).__name__}; prune by magnitude"
+    )
 
 
 def _linear_layers(model: Any, block: nn.Module) -> dict[str, nn.Module]:
@@ -117,7 +122,9 @@ def _block_inputs(model: Any, blocks: Sequence[nn.Module], windows: Int[Tensor, 
 
     def note(_: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
         if not given:
-            raise CheckpointError(f"wanda cannot follow how {type(model).__name__} calls its blocks; prune by magnitude")
+            raise CheckpointError(
+                f"wanda cannot follow how {type(model).__name__} calls its blocks; prune by magnitude"
+            )
         calls.append((given if not calls else (None, *given[1:]), named))
 
     with ExitStack() as hooks:

@@ -10,7 +10,7 @@ from pliant.modifications.noise import Noise, Scaling
 from pliant.modifications.prune import Prune
 from pliant.modifications.quantise import Granularity, Quantise
 from pliant.modifications.wanda import Wanda
-from pliant.studies.sections import Section, Seeds, TokenCount, different
+from pliant.studies.sections import ChoiceSection, Section, Seeds, TokenCount, different
 from pliant.training.loop import Optimisation
 from pliant.training.schedules import Schedule
 
@@ -38,7 +38,7 @@ class NoiseSpec(Section):
         return self
 
 
-class QuantiseSpec(Section):
+class QuantiseSpec(ChoiceSection):
     """Round-to-nearest quantisation to each of `bits` bits a weight."""
 
     bits: Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(different)]
@@ -58,7 +58,7 @@ class QuantiseSpec(Section):
         return {} if self.per == "group" else {"group": f"per: {self.per}"}
 
 
-class PruneSpec(Section):
+class PruneSpec(ChoiceSection):
     """Pruning of each of `shares` of the weights: the smallest, or with `criterion` wanda those that matter least to
     their layer's output on `calibration_tokens` of training text."""
 

@@ -30,8 +30,10 @@ def _parameters(entry: TrajectorySpec, spec: StudySpec) -> int:
     if entry.ladder is not None:
         vocabulary = 256 if spec.tokenizer in (None, "bytes") else USUAL_VOCABULARY
         return entry.ladder.architecture.parameters(vocabulary)
+    if entry.merge is not None:
+        return 0  # as large as what it merges, which counts for itself
     given = entry.checkpoints
     if isinstance(given, tuple):
         return max((stored_parameters(member.path) for member in given), default=0)
-    assert given is not None, "a trajectory has a ladder or checkpoints"
+    assert given is not None, "a trajectory has a ladder, checkpoints or a merge"
     return max(stored_parameters(member.folder) for member in trajectory(given).members)

@@ -37,6 +37,10 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True)
 
+
+class ChoiceSection(Section):
+    """A part in which one setting decides whether others have an effect."""
+
     def idle(self) -> dict[str, str]:
         """The settings that have no effect beside the others, each with what takes its effect: "criterion: wanda"."""
         return {}
