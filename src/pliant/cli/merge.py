@@ -1,7 +1,7 @@
 """Merge checkpoints of one run, oldest first, into a Hugging Face folder to take into your own post-training.
 
-Weights: uniform, linear, ema(0.5), or decay-linear, decay-cosine, decay-1-sqrt, which stand in for a learning-rate decay
-over checkpoints of constant rate; or one number a checkpoint, such as 0.2,0.3,0.5.
+Weights: uniform, linear, ema(0.5); decay-linear, decay-cosine or decay-1-sqrt, which stand in for the decay of the
+learning rate where it was constant; or one number a checkpoint, such as 0.2,0.3,0.5.
 
 Example: [bold]pliant merge run/step8000 run/step9000 run/step10000 --weights decay-cosine --out merged[/bold]
 """

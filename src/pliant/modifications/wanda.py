@@ -109,7 +109,7 @@ def _linear_layers(model: Any, block: nn.Module) -> dict[str, nn.Module]:
     return layers
 
 
-def _batches(windows: Int[Tensor, "rows length"], batch_tokens: int) -> Sequence[Int[Tensor, "rows length"]]:
+def _batches(windows: Int[Tensor, "rows length"], batch_tokens: int) -> Sequence[Int[Tensor, "some length"]]:
     return torch.split(windows, max(1, batch_tokens // windows.shape[1]))
 
 

@@ -32,9 +32,8 @@ def check_partners(spec: StudySpec, subjects: Iterable[Subject]) -> None:
     known = dict.fromkeys(str(subject.labels["checkpoint"]) for subject in subjects)
     for name in _wanted(spec):
         if name not in (*_PLACES, *known):
-            raise SpecError(
-                f"interpolate: no checkpoint is called {name!r}; give {', '.join(_PLACES)}, or one of {', '.join(known)}"
-            )
+            choice = ", ".join((*_PLACES, *known))
+            raise SpecError(f"interpolate: no checkpoint is called {name!r}; give one of {choice}")
 
 
 def _wanted(spec: StudySpec) -> tuple[str, ...]:
