@@ -10,6 +10,8 @@ from pliant.checkpoints.trajectory import trajectory
 from pliant.evaluation.losses import loss_measurement
 from pliant.execution.engine import Engine, TaskFailure, UserError
 from pliant.execution.table import Table, read_table
+from pliant.modifications.merge import write_merge
+from pliant.modifications.merge_weights import MergeWeights
 from pliant.modifications.noise import Noise, Scaling, noisy_variants
 from pliant.modifications.variant import keep_base, restore
 from pliant.records.numerics import Numerics
@@ -25,7 +27,7 @@ from pliant.studies.spec import StudySpec
 from pliant.studies.study_file import read_recipe, read_study
 from pliant.training.decoder import choose_forward
 
-__all__ = ["Results", "Study", "sensitivity", "study", "trajectory", "verdict"]
+__all__ = ["Results", "Study", "merge", "sensitivity", "study", "trajectory", "verdict"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +101,20 @@ def study(source: str | Path | StudySpec, *, out: str | Path | None = None) -> S
         return Study(spec=read_study(place / STUDY_FILE), folder=place)
     spec = read_study(place)
     return Study(spec=spec, folder=Path(out) if out is not None else Path("runs") / spec.study)
+
+
+def merge(
+    folders: Sequence[str | Path], *, out: str | Path, weights: MergeWeights = "uniform", dtype: str = "float32"
+) -> Path:
+    """Write the weighted sum of checkpoints of one run, oldest first, to the new folder `out`; return it.
+
+    `weights`: uniform, linear, ema(A), decay-linear, decay-cosine, decay-1-sqrt, or a number a checkpoint; `dtype`:
+    float32, bfloat16 or float16. The folder opens with `AutoModelForCausalLM`, tokenizer included.
+
+    Raises:
+        ValueError: a folder does not open, they do not fit one another, or `out` is taken.
+    """
+    return write_merge([Path(folder) for folder in folders], Path(out), weights=weights, dtype=dtype)
 
 
 def sensitivity(

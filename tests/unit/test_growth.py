@@ -3,7 +3,8 @@
 import pytest
 
 from pliant.studies.growth import MOST_DRAWS, add_draws, keep_added
-from pliant.studies.spec import ModificationSpec, StudySpec
+from pliant.studies.modification_spec import ModificationSpec
+from pliant.studies.spec import StudySpec
 from tiny_studies import tiny
 
 LABEL = "noise, relative scaling"

@@ -94,8 +94,8 @@ def test_a_key_like_no_other_is_refused_without_a_guess():
         ("study", "a/b", "match pattern"),
         ("study", "", "match pattern"),
         ("trajectories", [], "at least 1"),
-        ("modifications.0", {}, "one of noise, quantise, prune, fine_tune"),
-        ("trajectories.0", {"name": "neither"}, "give either ladder or checkpoints"),
+        ("modifications.0", {}, "one of noise, quantise, prune, interpolate, fine_tune"),
+        ("trajectories.0", {"name": "neither"}, "give either ladder, checkpoints or merge"),
         ("numerics", {"threads": 0}, "threads must be at least 1"),
     ],
 )

@@ -67,12 +67,21 @@ def open_checkpoint(folder: Path, *, allow_pickle: bool = False) -> Checkpoint:
             f"{folder}: tensor {name} holds NaN or infinity; the checkpoint is damaged, fetch it again"
         )
     about = read_about(folder)
+    check_written_for(folder, about, weights)
+    return Checkpoint(model=model, about=about, weights=weights)
+
+
+def check_written_for(folder: Path, about: About, weights: str) -> None:
+    """The weights must be those that `pliant.json` was written for, where it names any.
+
+    Raises:
+        CheckpointError: they are others.
+    """
     if about.weights not in (None, weights):
         raise CheckpointError(
             f"{folder}: the weights are not those that pliant.json was written for "
             f"({weights[:19]} found, {str(about.weights)[:19]} expected); restore the folder, or delete pliant.json"
         )
-    return Checkpoint(model=model, about=about, weights=weights)
 
 
 def check_files(folder: Path, *, allow_pickle: bool = False) -> None:

@@ -5,15 +5,18 @@ from dataclasses import dataclass
 
 from pliant.execution.table import Labels
 from pliant.modifications.finetune import FineTune
+from pliant.modifications.interpolate import Interpolate
 from pliant.modifications.noise import Noise
 from pliant.modifications.prune import Prune
 from pliant.modifications.quantise import Quantise
+from pliant.modifications.wanda import Wanda
 from pliant.records.identity import SCHEMA_VERSION, Json, digest, identity
 from pliant.studies.materials import Materials
+from pliant.studies.neighbours import Partners
 from pliant.studies.spec import StudySpec
 from pliant.studies.subjects import Subject
 
-Modification = Noise | Quantise | Prune | FineTune | None
+Modification = Noise | Quantise | Prune | Wanda | Interpolate | FineTune | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,25 +47,34 @@ class CellPlan:
 
 
 def cells_of(
-    spec: StudySpec, name: str, subject: Subject, materials: Materials, shared: list[EvaluationPlan]
+    spec: StudySpec,
+    name: str,
+    subject: Subject,
+    partners: Partners,
+    materials: Materials,
+    shared: list[EvaluationPlan],
 ) -> Iterator[CellPlan]:
     on_tasks = {task: evaluation("task-loss", {"data": materials.tasks[task].fingerprint}, task) for task in spec.tasks}
     base = (*shared, evaluation("weights", {}, None), *on_tasks.values())
-    yield _cell(spec, name, subject, materials, None, 0, base)
+
+    def cell(modification: Modification, seed: int, evaluations: tuple[EvaluationPlan, ...]) -> CellPlan:
+        what = _modification_identity(modification, subject, partners, materials)
+        return _cell(spec, name, subject, modification, what, seed, evaluations)
+
+    yield cell(None, 0, base)
     moved = evaluation("displacement", {}, None)
     for entry in spec.modifications:
         if entry.noise is not None:
             for noise in entry.noise.modifications():
                 for block in range(entry.noise.blocks + entry.noise.added_blocks):
-                    yield _cell(spec, name, subject, materials, noise, block, tuple(shared))
-        for direct in (entry.quantise, entry.prune):
-            for change in direct.modifications() if direct is not None else ():
-                yield _cell(spec, name, subject, materials, change, 0, tuple(shared))
+                    yield cell(noise, block, tuple(shared))
+        for change in entry.direct.modifications() if entry.direct is not None else ():
+            if not isinstance(change, Interpolate) or change.partner in partners:
+                yield cell(change, 0, tuple(shared))
         if entry.fine_tune is not None:
             for tuning in entry.fine_tune.modifications():
                 for seed in entry.fine_tune.seeds:
-                    wanted = (*shared, on_tasks[tuning.task], moved)
-                    yield _cell(spec, name, subject, materials, tuning, seed, wanted)
+                    yield cell(tuning, seed, (*shared, on_tasks[tuning.task], moved))
 
 
 def evaluation(kind: str, settings: dict[str, Json], task: str | None) -> EvaluationPlan:
@@ -74,15 +86,15 @@ def _cell(
     spec: StudySpec,
     name: str,
     subject: Subject,
-    materials: Materials,
     modification: Modification,
+    changes: dict[str, Json],
     seed: int,
     evaluations: tuple[EvaluationPlan, ...],
 ) -> CellPlan:
     what: dict[str, Json] = {
         "schema": SCHEMA_VERSION,
         "checkpoint": subject.identity,
-        "modification": _modification_identity(modification, subject, materials),
+        "modification": changes,
         "seed": seed,
         "numerics": identity(spec.numerics),
     }
@@ -97,12 +109,18 @@ def _cell(
     )
 
 
-def _modification_identity(modification: Modification, subject: Subject, materials: Materials) -> dict[str, Json]:
+def _modification_identity(
+    modification: Modification, subject: Subject, partners: Partners, materials: Materials
+) -> dict[str, Json]:
     if modification is None:
         return {"type": "none"}
     what = {"type": type(modification).__name__, **identity(modification)}
     if isinstance(modification, FineTune):
         return {**what, "data": materials.tasks[modification.task].fingerprint}
+    if isinstance(modification, Wanda):
+        return {**what, "data": materials.training.calibration(modification.calibration_tokens).fingerprint}
+    if isinstance(modification, Interpolate):
+        return {**what, "with": partners[modification.partner].identity}
     if not isinstance(modification, Noise):
         return what
     by_hand = dict(subject.init_stds) if modification.scaling == "init" and subject.init_stds else None
@@ -114,7 +132,7 @@ def _modification_labels(modification: Modification) -> Labels:
         "modification": modification.KIND if modification is not None else "none",
         "label": modification.label if modification is not None else "none",
         "scaling": modification.scaling if isinstance(modification, Noise) else None,
-        "embeddings": None if modification is None or isinstance(modification, FineTune) else modification.embeddings,
+        "embeddings": modification.embeddings if isinstance(modification, (Noise, Quantise, Prune)) else None,
         "task": modification.task if isinstance(modification, FineTune) else None,
         "steps": modification.steps if isinstance(modification, FineTune) else None,
         "strength": modification.strength if modification is not None else 0.0,

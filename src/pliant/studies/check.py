@@ -1,6 +1,7 @@
 """The study behind `pliant check`: noise and quantisation on checkpoints that exist."""
 
-from pliant.studies.spec import HeldOutSpec, ModificationSpec, NoiseSpec, QuantiseSpec, StudySpec, TrajectorySpec
+from pliant.studies.modification_spec import ModificationSpec, NoiseSpec, QuantiseSpec
+from pliant.studies.spec import HeldOutSpec, StudySpec, TrajectorySpec
 
 RELATIVE_STRENGTHS = (0.05, 0.1, 0.2)
 INIT_STRENGTHS = (0.02, 0.05, 0.1)

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
+from pliant.modifications.interpolate import Interpolate
 from pliant.records.contrast import FrozenContrast
-from pliant.studies.spec import LadderSpec, ModificationSpec, SpecError, StudySpec, TrajectorySpec
+from pliant.studies.modification_spec import ModificationSpec
+from pliant.studies.spec import LadderSpec, SpecError, StudySpec, TrajectorySpec
 
 
 def fresh_seeds(spec: StudySpec, count: int) -> tuple[int, ...]:
@@ -26,8 +28,8 @@ def fresh_seeds(spec: StudySpec, count: int) -> tuple[int, ...]:
 def confirming_study(spec: StudySpec, contrasts: Sequence[FrozenContrast], seeds: Sequence[int]) -> StudySpec:
     """`spec` cut down to what the contrasts compare, with other pre-training seeds.
 
-    Of each ladder only the budgets and members that a contrast
-    names are kept, of the modifications only those; a tuned rate keeps its whole grid.
+    Of each ladder only the budgets and members that a contrast names are kept (all of them where it is merged or
+    interpolated), of the modifications only those; a tuned rate keeps its whole grid.
 
     Raises:
         SpecError: no contrast, seeds that the study uses, or a contrast about checkpoints that pliant did not train.
@@ -37,8 +39,9 @@ def confirming_study(spec: StudySpec, contrasts: Sequence[FrozenContrast], seeds
             f"{spec.study} suggests nothing to confirm: no modified curve lies higher at its last budget than before"
         )
     wanted = {c.trajectory for c in contrasts}
-    kept = [t for t in spec.trajectories if t.name in wanted]
-    if given := [t.name for t in kept if t.ladder is None]:
+    merged = {t.merge.of for t in spec.trajectories if t.merge is not None and t.name in wanted}
+    kept = [t for t in spec.trajectories if t.name in wanted | merged]
+    if given := [t.name for t in kept if t.ladder is None and t.merge is None]:
         raise SpecError(
             f"{given[0]} consists of checkpoints from outside, which cannot be trained again with other seeds; "
             "confirm on a second run of the same recipe"
@@ -50,16 +53,21 @@ def confirming_study(spec: StudySpec, contrasts: Sequence[FrozenContrast], seeds
     return spec.model_copy(
         update={
             "study": f"{spec.study[:56]}-confirm",
-            "trajectories": tuple(_fresh(t, contrasts, fresh) for t in kept),
+            "trajectories": tuple(_fresh(t, contrasts, fresh, whole=t.name in merged) for t in kept),
             "modifications": _needed(spec.modifications, contrasts),
         }
     )
 
 
-def _fresh(trajectory: TrajectorySpec, contrasts: Sequence[FrozenContrast], seeds: tuple[int, ...]) -> TrajectorySpec:
+def _fresh(
+    trajectory: TrajectorySpec, contrasts: Sequence[FrozenContrast], seeds: tuple[int, ...], *, whole: bool
+) -> TrajectorySpec:
     ladder = trajectory.ladder
-    assert isinstance(ladder, LadderSpec)
+    if ladder is None:
+        return trajectory  # it merges a ladder that has the fresh seeds
     mine = [c for c in contrasts if c.trajectory == trajectory.name]
+    if whole or any(c.modification == Interpolate.KIND for c in mine):  # merging and partners take neighbours
+        return trajectory.model_copy(update={"ladder": ladder.model_copy(update={"seeds": seeds})})
     places = {float(b) for c in mine for b in (c.budget, c.against)}
     budgets = tuple(budget for budget in ladder.budgets if _measured(ladder, budget) in places)
     undecayed = any(c.members == "undecayed trunk" for c in mine)
@@ -87,9 +95,9 @@ def _needed(
             )
             if strengths:
                 kept.append(ModificationSpec(noise=entry.noise.model_copy(update={"strengths": strengths})))
-        for direct in (entry.quantise, entry.prune):
-            if direct is not None and any(c.label == m.label for c in contrasts for m in direct.modifications()):
-                kept.append(entry)
+        direct = entry.direct
+        if direct is not None and any(c.label == m.label for c in contrasts for m in direct.modifications()):
+            kept.append(entry)
         if entry.fine_tune is not None:
             labels_of_task = {m.label for m in entry.fine_tune.modifications()}
             if any(c.modification == "fine-tune" and c.label in labels_of_task for c in contrasts):

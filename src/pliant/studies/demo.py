@@ -4,15 +4,8 @@ from collections.abc import Iterable
 
 from pliant.checkpoints.architecture import PRESETS
 from pliant.records.units import parse_tokens
-from pliant.studies.spec import (
-    FineTuneSpec,
-    HeldOutSpec,
-    LadderSpec,
-    ModificationSpec,
-    NoiseSpec,
-    StudySpec,
-    TrajectorySpec,
-)
+from pliant.studies.modification_spec import FineTuneSpec, ModificationSpec, NoiseSpec
+from pliant.studies.spec import HeldOutSpec, LadderSpec, StudySpec, TrajectorySpec
 from pliant.training.loop import Optimisation
 from pliant.training.pretraining import Recipe
 from pliant.training.schedules import Schedule

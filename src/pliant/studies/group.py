@@ -3,21 +3,15 @@
 import os
 import platform
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor
-
 from pliant.checkpoints.about import CheckpointError
-from pliant.checkpoints.folder import Checkpoint, open_checkpoint
+from pliant.checkpoints.folder import Checkpoint
 from pliant.execution.engine import Progress, UserError
 from pliant.execution.store import Store
-from pliant.modifications.finetune import FineTune, finetuned_variant
-from pliant.modifications.noise import Noise, noisy_variants
-from pliant.modifications.prune import Prune, pruned_variant
-from pliant.modifications.quantise import Quantise, quantised_variant
-from pliant.modifications.sweep import in_one_sweep, sweeps_pay, swept_variant, train_sweep
+from pliant.modifications.merge import open_parts
 from pliant.modifications.variant import Variant, keep_base, restore
 from pliant.records.identity import Json
 from pliant.records.numerics import Numerics
@@ -26,8 +20,8 @@ from pliant.studies.cells import CellPlan, EvaluationPlan
 from pliant.studies.materials import Materials, open_materials
 from pliant.studies.measure import Scene, measure
 from pliant.studies.plan import GroupPlan
-from pliant.training.decoder import Forward, choose_forward
-from pliant.training.stack import Trained
+from pliant.studies.variants import Bench, variants
+from pliant.training.decoder import choose_forward
 
 ATTEMPTS = 2
 
@@ -43,20 +37,6 @@ class GroupJob:
     group: GroupPlan
     folder: Path
     numerics: Numerics
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Bench:
-    """The opened checkpoint, what to measure it on, the cells to do, and the sweeps trained so far, by cell."""
-
-    store: Store
-    numerics: Numerics
-    checkpoint: Checkpoint
-    materials: Materials
-    base: dict[str, Tensor]
-    forward: Forward
-    todo: Sequence[CellPlan]
-    swept: dict[str, Trained]
 
 
 def measure_group(job: GroupJob, progress: Progress) -> None:
@@ -75,9 +55,9 @@ def measure_group(job: GroupJob, progress: Progress) -> None:
         progress((done + 1) / len(todo), {"cells": float(done + 1)})
 
 
-def _set_up(job: GroupJob, store: Store, todo: Sequence[CellPlan]) -> _Bench:
+def _set_up(job: GroupJob, store: Store, todo: Sequence[CellPlan]) -> Bench:
     try:
-        checkpoint = open_checkpoint(job.group.place, allow_pickle=job.group.allow_pickle)
+        checkpoint = open_parts(job.group.parts, allow_pickle=job.group.allow_pickle)
         materials = open_materials(job.group.materials)
         _check_vocabulary(checkpoint, materials, job.group.name)
     except CheckpointError as error:
@@ -85,13 +65,14 @@ def _set_up(job: GroupJob, store: Store, todo: Sequence[CellPlan]) -> _Bench:
     _check_weights(store, job.group, checkpoint.weights)
     checkpoint.model.set_attn_implementation(job.numerics.attention)
     checkpoint.model.to(job.numerics.device)
-    return _Bench(
+    return Bench(
         store=store,
         numerics=job.numerics,
         checkpoint=checkpoint,
         materials=materials,
         base=keep_base(checkpoint.model),
         forward=choose_forward(checkpoint.model, job.numerics.forward),
+        partners=job.group.partners,
         todo=todo,
         swept={},
     )
@@ -124,7 +105,7 @@ def _check_weights(store: Store, group: GroupPlan, weights: str) -> None:
                     )
 
 
-def _attempt(bench: _Bench, cell: CellPlan) -> None:
+def _attempt(bench: Bench, cell: CellPlan) -> None:
     """Measure one cell, a second time if the first fails; how it went is in run.json either way."""
     started, begun, error, attempts = time.time(), time.monotonic(), "", 0
     while attempts < ATTEMPTS:
@@ -153,12 +134,12 @@ def _attempt(bench: _Bench, cell: CellPlan) -> None:
     bench.store.write_run(cell.key, run)
 
 
-def _write_records(bench: _Bench, cell: CellPlan) -> None:
+def _write_records(bench: Bench, cell: CellPlan) -> None:
     wanted = missing(bench.store, cell)
     found: dict[str, list[Measurement]] = {evaluation.key: [] for evaluation in wanted}
     details: dict[str, Json] = {}
     diverged = False
-    for variant in _variants(bench, cell):
+    for variant in variants(bench, cell):
         details.update(variant.details or {})
         diverged = diverged or variant.diverged
         for evaluation in wanted:
@@ -175,7 +156,7 @@ def _write_records(bench: _Bench, cell: CellPlan) -> None:
         bench.store.write(cell.key, evaluation.key, record)
 
 
-def _scene(bench: _Bench, variant: Variant, task: str | None) -> Scene:
+def _scene(bench: Bench, variant: Variant, task: str | None) -> Scene:
     return Scene(
         variant=variant,
         checkpoint=bench.checkpoint,
@@ -185,39 +166,6 @@ def _scene(bench: _Bench, variant: Variant, task: str | None) -> Scene:
         forward=bench.forward,
         batch_tokens=bench.numerics.evaluation_batch_tokens,
     )
-
-
-def _variants(bench: _Bench, cell: CellPlan) -> Iterator[Variant]:
-    modification, model = cell.modification, bench.checkpoint.model
-    if isinstance(modification, Noise):
-        return noisy_variants(modification, model, bench.checkpoint.about, bench.base, cell.seed)
-    if isinstance(modification, Quantise):
-        return quantised_variant(modification, model, bench.base)
-    if isinstance(modification, Prune):
-        return pruned_variant(modification, model, bench.base)
-    if isinstance(modification, FineTune):
-        task = bench.materials.tasks[modification.task]
-        if bench.numerics.sweep == "stacked" and sweeps_pay(modification, model, task):
-            return swept_variant(_from_sweep(bench, cell, modification), model)
-        return finetuned_variant(modification, model, task, cell.seed, bench.forward)
-    return iter([Variant()])
-
-
-def _from_sweep(bench: _Bench, cell: CellPlan, settings: FineTune) -> Trained:
-    """The trained copy of `cell`; the first one asked for brings the rest of its sweep along."""
-    if cell.key not in bench.swept:
-        sweep = [(other.key, m) for other in bench.todo if (m := _same_sweep(other, cell, settings)) is not None]
-        task = bench.materials.tasks[settings.task]
-        trained = train_sweep([m for _, m in sweep], bench.checkpoint.model, task, cell.seed)
-        bench.swept.update(zip((key for key, _ in sweep), trained, strict=True))
-    return bench.swept.pop(cell.key)
-
-
-def _same_sweep(other: CellPlan, cell: CellPlan, settings: FineTune) -> FineTune | None:
-    candidate = other.modification
-    if not isinstance(candidate, FineTune) or candidate.strength == 0 or other.seed != cell.seed:
-        return None
-    return candidate if in_one_sweep(candidate, settings) else None
 
 
 def recorded_weights(store: Store, cells: Iterable[CellPlan]) -> set[str]:

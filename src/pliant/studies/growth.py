@@ -3,7 +3,8 @@
 import math
 from collections.abc import Collection, Mapping
 
-from pliant.studies.spec import FineTuneSpec, ModificationSpec, StudySpec
+from pliant.studies.modification_spec import FineTuneSpec, ModificationSpec
+from pliant.studies.spec import StudySpec
 
 MORE_RATES = 3
 MOST_DRAWS = 32

@@ -13,7 +13,7 @@ from pliant.data.streams import PackedStream, pack
 from pliant.data.tasks import EncodedSplit, EncodedTask, TaskError, encode_markov_task, encode_text_task
 from pliant.data.text_tasks import open_text_task
 from pliant.data.tokenizers import Tokenizer, open_tokenizer
-from pliant.data.windows import ShuffledStream, WindowSource
+from pliant.data.windows import ShuffledStream, Windows, WindowSource
 from pliant.execution.engine import UserError
 from pliant.records.identity import digest
 
@@ -47,12 +47,39 @@ class Materials:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Calibration:
+    """Windows of training text on which a modification looks at activations; `fingerprint` names exactly these."""
+
+    inputs: Windows
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Training:
     """The pre-training data; `source(seed)` is the windows in the order of one seed."""
 
     language: MarkovLanguage | None
     stream: PackedStream | None
     context: int
+
+    def calibration(self, tokens: int) -> "Calibration":
+        """The first `tokens` tokens (whole windows, one at least) of training in the order of seed 0.
+
+        Raises:
+            UserError: the training split is shorter.
+        """
+        rows = max(1, tokens // self.context)
+        source = self.source(0)
+        if source.windows_per_epoch is not None and rows > source.windows_per_epoch:
+            available = source.windows_per_epoch * self.context
+            raise UserError(
+                f"calibration_tokens is {tokens:,}, the training split has {available:,} in windows of {self.context}; "
+                "lower calibration_tokens or give more text"
+            )
+        return Calibration(
+            inputs=source.windows(0, rows)[:, :-1],
+            fingerprint="sha256:" + digest([source.fingerprint, rows, self.context], length=64),
+        )
 
     def source(self, seed: int) -> WindowSource:
         if self.language is not None:

@@ -30,4 +30,6 @@ def _parameters(entry: TrajectorySpec, spec: StudySpec) -> int:
     if entry.ladder is not None:
         vocabulary = 256 if spec.tokenizer in (None, "bytes") else USUAL_VOCABULARY
         return entry.ladder.architecture.parameters(vocabulary)
+    if entry.merge is not None:
+        return 0  # as large as what it merges, which counts for itself
     return max(stored_parameters(member.folder) for member in members_of(entry))

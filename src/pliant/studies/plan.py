@@ -1,33 +1,47 @@
 """From a study to its cells, grouped by checkpoint so that weights are loaded once."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pliant.checkpoints.about import CheckpointError
 from pliant.execution.table import PlannedCell
+from pliant.modifications.interpolate import Interpolate
+from pliant.modifications.merge import Parts
 from pliant.studies.cells import CellPlan, cells_of, evaluation
-from pliant.studies.ladder import Ladder, LadderMember
+from pliant.studies.ladder import Ladder
 from pliant.studies.materials import MaterialSpec, markov_language, open_materials
+from pliant.studies.neighbours import check_partners, merged_subjects, partners_of
 from pliant.studies.spec import SpecError, StudySpec, TrajectorySpec
-from pliant.studies.subjects import check_places, ladder_subjects, members_of, outside_subject
+from pliant.studies.subjects import Subject, check_places, ladder_subjects, members_of, outside_subject
 
 DEFAULT_CONTEXT = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupPlan:
-    """The cells of one checkpoint; `ladder` and `member` where pliant trains it."""
+    """The cells of one checkpoint; `parts` is where its weights come from, `partners` where those of others that its
+    cells name; `ladder` makes them where pliant trains it."""
 
     name: str
-    place: Path
+    parts: Parts
+    partners: Mapping[str, Parts]
     materials: MaterialSpec
     allow_pickle: bool
     cells: tuple[CellPlan, ...]
     parameters: int
     ladder: Ladder | None = None
-    member: LadderMember | None = None
+
+    @property
+    def place(self) -> Path:
+        """The folder that is opened; of a merge the newest part."""
+        return self.parts[-1].folder
+
+    def places(self, cells: Iterable[CellPlan]) -> set[Path]:
+        """Every folder that is read when `cells` are measured."""
+        named = {cell.modification.partner for cell in cells if isinstance(cell.modification, Interpolate)}
+        return {part.folder for parts in (self.parts, *map(self.partners.__getitem__, named)) for part in parts}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,30 +70,45 @@ def plan_study(spec: StudySpec, folder: Path) -> Plan:
     Raises:
         ValueError: data, checkpoints or settings that do not fit one another.
     """
-    return Plan(spec=spec, folder=folder, groups=tuple(g for t in spec.trajectories for g in _groups(spec, t, folder)))
+    whole = {t.name: t for t in spec.trajectories if t.merge is None}
+    subjects = {name: _subjects(spec, t, folder) for name, t in whole.items()}
+    check_partners(spec, (subject for mine in subjects.values() for subject in mine))
+    groups: list[GroupPlan] = []
+    for t in spec.trajectories:
+        source = whole[t.merge.of] if t.merge is not None else t
+        mine = subjects[source.name]
+        groups += _groups(spec, t.name, source, list(merged_subjects(t.merge, mine)) if t.merge is not None else mine)
+    return Plan(spec=spec, folder=folder, groups=tuple(groups))
 
 
-def _groups(spec: StudySpec, trajectory_spec: TrajectorySpec, folder: Path) -> Iterator[GroupPlan]:
+def _subjects(spec: StudySpec, trajectory_spec: TrajectorySpec, folder: Path) -> list[Subject]:
     wanted = material_spec(spec, trajectory_spec)
     materials = open_materials(wanted)
     if trajectory_spec.ladder is not None:
-        subjects = list(ladder_subjects(spec, trajectory_spec, wanted, materials, folder))
-    else:
-        subjects = [outside_subject(member, materials) for member in members_of(trajectory_spec)]
-        check_places(subjects, trajectory_spec.name)
+        return list(ladder_subjects(spec, trajectory_spec, wanted, materials, folder))
+    subjects = [outside_subject(member, materials) for member in members_of(trajectory_spec)]
+    check_places(subjects, trajectory_spec.name)
+    return subjects
+
+
+def _groups(spec: StudySpec, name: str, source: TrajectorySpec, subjects: Sequence[Subject]) -> Iterator[GroupPlan]:
+    """The groups of the trajectory `name`, whose weights and materials come from `source` (itself, unless merged)."""
+    wanted = material_spec(spec, source)
+    materials = open_materials(wanted)
     shared = [evaluation("pretraining-loss", {"data": materials.held_out_fingerprint}, None)]
     for subject in subjects:
         # two entries of modifications may name the same cell, such as a strength in two sweeps: it is one cell
-        cells = tuple({c.key: c for c in cells_of(spec, trajectory_spec.name, subject, materials, shared)}.values())
+        partners = partners_of(subject, subjects, spec)
+        cells = tuple({c.key: c for c in cells_of(spec, name, subject, partners, materials, shared)}.values())
         yield GroupPlan(
-            name=f"{trajectory_spec.name}, {subject.name}",
-            place=subject.place,
+            name=f"{name}, {subject.name}",
+            parts=subject.parts,
+            partners={called: partner.parts for called, partner in partners.items()},
             materials=wanted,
-            allow_pickle=trajectory_spec.allow_pickle,
+            allow_pickle=source.allow_pickle,
             cells=cells,
             parameters=subject.parameters,
             ladder=subject.ladder,
-            member=subject.member,
         )
 
 

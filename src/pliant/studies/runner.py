@@ -5,13 +5,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pliant.checkpoints.weights import stored_fingerprint
 from pliant.execution.engine import Engine, Observer, Task, TaskFailure, UserError
 from pliant.execution.local import LocalEngine, SerialEngine
 from pliant.execution.store import Store, naming_a_full_disk, write_atomically
 from pliant.execution.table import Table, read_table, write_parquet, write_plan
 from pliant.modifications.finetune import FineTune
+from pliant.modifications.merge import parts_weights
 from pliant.modifications.noise import Noise
+from pliant.modifications.wanda import PASSES, Wanda
 from pliant.records.identity import digest
 from pliant.studies.cells import CellPlan
 from pliant.studies.cost import Cost, machine_factor
@@ -87,7 +88,7 @@ def schedule(plans: Sequence[Plan]) -> Schedule:
         store = Store(plan.folder)
         todo = [(group, [c for c in group.cells if missing(store, c)]) for group in plan.groups]
         todo = [(group, cells) for group, cells in todo if cells]
-        segments = _segment_tasks([group for group, _ in todo], plan, factor)
+        segments = _segment_tasks(todo, plan, factor)
         keys = {task.key for task in segments}
         tasks += segments + [_group_task(group, cells, plan, keys, factor) for group, cells in todo]
         cells_missing += sum(len(cells) for _, cells in todo)
@@ -95,12 +96,14 @@ def schedule(plans: Sequence[Plan]) -> Schedule:
     return Schedule(plans=tuple(plans), tasks=tuple(tasks), cells_missing=cells_missing, cells=cells)
 
 
-def _segment_tasks(groups: list[GroupPlan], plan: Plan, factor: float) -> list[Task]:
+def _segment_tasks(todo: Sequence[tuple[GroupPlan, list[CellPlan]]], plan: Plan, factor: float) -> list[Task]:
+    """The training that makes the weights which the missing cells of `todo` read: their own, merged, or partners'."""
     tasks: dict[str, Task] = {}
-    ladders = {id(g.ladder): g.ladder for g in groups if g.ladder is not None}
+    read = {place for group, cells in todo for place in group.places(cells)}
+    ladders = {id(g.ladder): g.ladder for g, _ in todo if g.ladder is not None}
     for ladder in ladders.values():
-        mine = [g for g in groups if g.ladder is ladder and g.member is not None]
-        for planned in ladder.segments(g.member for g in mine if g.member is not None):
+        mine = [g for g, _ in todo if g.ladder is ladder]
+        for planned in ladder.segments(member for member in ladder.members() if ladder.place(member) in read):
             key = str(planned.out)
             updates = planned.segment.stop - planned.segment.start
             cost = Cost(updates=updates, update_tokens=ladder.tokens_per_step)
@@ -123,13 +126,12 @@ def _segment_tasks(groups: list[GroupPlan], plan: Plan, factor: float) -> list[T
 
 def _group_task(group: GroupPlan, cells: list[CellPlan], plan: Plan, segments: set[str], factor: float) -> Task:
     width = group.ladder.spec.architecture.width if group.ladder else max(8, round((group.parameters / 24) ** 0.5))
-    place = str(group.place)
     return Task(
-        key=f"group {plan.folder} {group.name} {place}",
+        key=f"group {plan.folder} {group.name} {group.place}",
         label=f"measure {group.name}",
         payload=GroupJob(group=group, folder=plan.folder, numerics=plan.spec.numerics),
         cost_seconds=sum(_cost(cell, group).seconds(width, group.parameters) for cell in cells) * factor,
-        needs=(place,) if place in segments else (),
+        needs=tuple(sorted(str(place) for place in group.places(cells) if str(place) in segments)),
     )
 
 
@@ -144,6 +146,8 @@ def _cost(cell: CellPlan, group: GroupPlan) -> Cost:
             update_tokens=cell.modification.batch * group.materials.context,
             evaluated_tokens=held_out + on_task,
         )
+    if isinstance(cell.modification, Wanda):
+        return Cost(evaluated_tokens=held_out + PASSES * cell.modification.calibration_tokens)
     if cell.modification is not None:
         return Cost(evaluated_tokens=held_out)
     return Cost(evaluated_tokens=held_out + on_task * len(group.materials.tasks))
@@ -195,9 +199,9 @@ def set_aside_changed(plan: Plan) -> dict[str, Path]:
     store = Store(plan.folder)
     moved: dict[str, Path] = {}
     for group in plan.groups:
-        if group.ladder is None or not group.place.is_dir():
+        if group.ladder is None or not all(part.folder.is_dir() for part in group.parts):
             continue
-        old = recorded_weights(store, group.cells) - {stored_fingerprint(group.place)}
+        old = recorded_weights(store, group.cells) - {parts_weights(group.parts)}
         for weights in old:
             cells = [cell.key for cell in group.cells if weights in recorded_weights(store, (cell,))]
             moved[group.name] = store.supersede(weights, cells)

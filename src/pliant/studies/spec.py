@@ -3,36 +3,19 @@
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from pliant.checkpoints.architecture import PRESETS, Architecture
 from pliant.execution.engine import UserError
-from pliant.modifications.finetune import FineTune
-from pliant.modifications.noise import Noise, Scaling
-from pliant.modifications.prune import Prune
-from pliant.modifications.quantise import Granularity, Quantise
+from pliant.modifications.merge_weights import MergeWeights, coefficients
 from pliant.records.numerics import Numerics
-from pliant.records.units import parse_tokens
-from pliant.training.loop import Optimisation
+from pliant.studies.modification_spec import ModificationSpec
+from pliant.studies.sections import Section, Seeds, TokenCount, different
 from pliant.training.pretraining import Recipe
-from pliant.training.schedules import Schedule
 
 
 class SpecError(UserError):
     """A study file that says something pliant does not understand or cannot do."""
-
-
-TokenCount = Annotated[int, BeforeValidator(parse_tokens)]
-
-
-def _different(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    for index, value in enumerate(values):
-        if value in values[:index]:
-            raise ValueError(f"{value!r} is there twice; each counts once")
-    return values
-
-
-Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), AfterValidator(_different)]
 
 
 def _preset(value: Any) -> Any:
@@ -43,11 +26,7 @@ def _preset(value: Any) -> Any:
     return PRESETS[value]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class LadderSpec(_Section):
+class LadderSpec(Section):
     """Runs of one recipe at growing token budgets, pre-trained by pliant.
 
     `members`: `annealed` is each budget's own annealed run; `trunk` is the undecayed trunk at the same tokens.
@@ -57,7 +36,7 @@ class LadderSpec(_Section):
     recipe: Recipe
     budgets: Annotated[tuple[TokenCount, ...], Field(min_length=1)]
     seeds: Seeds = (1,)
-    members: Annotated[tuple[Literal["annealed", "trunk"], ...], Field(min_length=1), AfterValidator(_different)] = (
+    members: Annotated[tuple[Literal["annealed", "trunk"], ...], Field(min_length=1), AfterValidator(different)] = (
         "annealed",
     )
     max_epochs: Annotated[float, Field(gt=0)] = 1.0
@@ -80,7 +59,7 @@ class LadderSpec(_Section):
         return self
 
 
-class CheckpointSpec(_Section):
+class CheckpointSpec(Section):
     """One checkpoint from outside: a folder, or ORG/NAME@REVISION on the Hub; its tokens by hand where nothing says."""
 
     path: str
@@ -89,10 +68,8 @@ class CheckpointSpec(_Section):
     annealed: bool | None = None
 
 
-class ChooseSpec(_Section):
+class ChooseSpec(Section):
     """Which of many checkpoints: from `from` to `to`, the nearest to each multiple of `every`, or `count` of them."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     first: Annotated[TokenCount | None, Field(alias="from")] = None
     to: TokenCount | None = None
@@ -101,8 +78,32 @@ class ChooseSpec(_Section):
     spacing: Literal["linear", "log"] = "linear"
 
 
-class TrajectorySpec(_Section):
-    """A ladder to pre-train, or checkpoints that exist: a folder of them, a Hub repository, or a list.
+class MergeSpec(Section):
+    """Each `window` neighbouring members of the trajectory `of` summed with `weights`, as a trajectory of its own.
+
+    `weights`: uniform, linear, ema(A), decay-linear, decay-cosine, decay-1-sqrt, or one number a checkpoint, oldest
+    first; then `window` may be left out.
+    """
+
+    of: str
+    window: Annotated[int, Field(ge=1)] | None = None
+    weights: MergeWeights = "uniform"
+
+    def coefficients(self) -> tuple[float, ...]:
+        """One weight for each checkpoint of the window, oldest first."""
+        window = len(self.weights) if self.window is None and not isinstance(self.weights, str) else self.window
+        if window is None:
+            raise ValueError(f"weights: {self.weights} needs window, the number of checkpoints merged")
+        return coefficients(self.weights, window)
+
+    @model_validator(mode="after")
+    def _check(self) -> "MergeSpec":
+        self.coefficients()
+        return self
+
+
+class TrajectorySpec(Section):
+    """A ladder to pre-train, checkpoints that exist (a folder, a Hub repository, or a list), or merges of another.
 
     `revisions` are globs for the branches and tags of a repository. `tokens_per_step` gives tokens where only steps
     are known; `run` names an entry of the table of public runs (by default the repository finds its own).
@@ -111,6 +112,7 @@ class TrajectorySpec(_Section):
     name: str
     ladder: LadderSpec | None = None
     checkpoints: str | tuple[CheckpointSpec, ...] | None = None
+    merge: MergeSpec | None = None
     revisions: str | None = None
     choose: ChooseSpec = ChooseSpec()
     tokens_per_step: TokenCount | None = None
@@ -120,10 +122,10 @@ class TrajectorySpec(_Section):
 
     @model_validator(mode="after")
     def _one(self) -> "TrajectorySpec":
-        if (self.ladder is None) == (self.checkpoints is None):
-            raise ValueError("give either ladder or checkpoints")
+        if sum(given is not None for given in (self.ladder, self.checkpoints, self.merge)) != 1:
+            raise ValueError("give either ladder, checkpoints or merge")
         if isinstance(self.checkpoints, tuple):
-            _different(tuple(entry.path for entry in self.checkpoints))
+            different(tuple(entry.path for entry in self.checkpoints))
         for name in ("revisions", "choose", "tokens_per_step", "run", "allow_pickle", "trust_remote_code"):
             default = type(self).model_fields[name].default
             if self.checkpoints is None and getattr(self, name) != default:
@@ -133,129 +135,7 @@ class TrajectorySpec(_Section):
         return self
 
 
-class NoiseSpec(_Section):
-    """Gaussian noise at each of `strengths`; `blocks` blocks of `draws` draws each.
-
-    `added_blocks` are those with which pliant answered too wide an interval; they stay with the study's folder.
-    """
-
-    scaling: Scaling = "init"
-    strengths: Annotated[tuple[float, ...], Field(min_length=1)]
-    embeddings: bool = True
-    draws: int = 8
-    antithetic: bool = True
-    blocks: Annotated[int, Field(ge=1)] = 1
-    added_blocks: Annotated[int, Field(ge=0)] = 0
-
-    def modifications(self) -> list[Noise]:
-        shared = {"scaling": self.scaling, "embeddings": self.embeddings}
-        return [
-            Noise(**shared, strength=s, draws=self.draws, antithetic=self.antithetic)  # type: ignore[arg-type]
-            for s in self.strengths
-        ]
-
-    @model_validator(mode="after")
-    def _check(self) -> "NoiseSpec":
-        self.modifications()
-        return self
-
-
-class QuantiseSpec(_Section):
-    """Round-to-nearest quantisation to each of `bits` bits a weight."""
-
-    bits: Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(_different)]
-    per: Granularity = "channel"
-    group: int | None = None
-    embeddings: bool = False
-
-    def modifications(self) -> list[Quantise]:
-        group = {} if self.group is None else {"group": self.group}
-        return [Quantise(bits=b, per=self.per, embeddings=self.embeddings, **group) for b in self.bits]
-
-    @model_validator(mode="after")
-    def _check(self) -> "QuantiseSpec":
-        self.modifications()
-        if self.group is not None and self.per != "group":
-            raise ValueError(f"group has no effect with per: {self.per}; set per: group, or leave group out")
-        return self
-
-
-class PruneSpec(_Section):
-    """Magnitude pruning of each of `shares` of the weights."""
-
-    shares: Annotated[tuple[float, ...], Field(min_length=1), AfterValidator(_different)]
-    per: Literal["tensor", "channel"] = "tensor"
-    embeddings: bool = False
-
-    def modifications(self) -> list[Prune]:
-        return [Prune(strength=share, per=self.per, embeddings=self.embeddings) for share in self.shares]
-
-    @model_validator(mode="after")
-    def _check(self) -> "PruneSpec":
-        self.modifications()
-        return self
-
-
-class FineTuneSpec(_Section):
-    """Full fine-tuning on `task` at each of `learning_rates`, for each of `seeds`.
-
-    `added_rates` are those with which pliant made a grid longer whose best rate lay at its edge; they stay with the
-    study's folder.
-    """
-
-    task: str
-    learning_rates: Annotated[tuple[float, ...], Field(min_length=1)]
-    added_rates: tuple[float, ...] = ()
-    steps: int = 100
-    batch: int = 16
-    seeds: Seeds = (0,)
-    schedule: Schedule = Schedule(kind="cosine", warmup_fraction=0.1)
-    optimisation: Optimisation = Optimisation(weight_decay=0.0)
-
-    def modifications(self) -> list[FineTune]:
-        return [
-            FineTune(
-                task=self.task,
-                strength=rate,
-                steps=self.steps,
-                batch=self.batch,
-                schedule=self.schedule,
-                optimisation=self.optimisation,
-            )
-            for rate in (*self.learning_rates, *self.added_rates)
-        ]
-
-    @model_validator(mode="after")
-    def _check(self) -> "FineTuneSpec":
-        self.modifications()
-        return self
-
-
-class ModificationSpec(_Section):
-    """One of the modifications."""
-
-    noise: NoiseSpec | None = None
-    quantise: QuantiseSpec | None = None
-    prune: PruneSpec | None = None
-    fine_tune: FineTuneSpec | None = None
-
-    @property
-    def one(self) -> NoiseSpec | QuantiseSpec | PruneSpec | FineTuneSpec:
-        """The one that is given."""
-        (given,) = self._given()
-        return given
-
-    def _given(self) -> list[NoiseSpec | QuantiseSpec | PruneSpec | FineTuneSpec]:
-        return [m for m in (self.noise, self.quantise, self.prune, self.fine_tune) if m is not None]
-
-    @model_validator(mode="after")
-    def _one(self) -> "ModificationSpec":
-        if len(self._given()) != 1:
-            raise ValueError("each entry of modifications is one of noise, quantise, prune, fine_tune")
-        return self
-
-
-class HeldOutSpec(_Section):
+class HeldOutSpec(Section):
     """What every theta' is measured on: `tokens` of the held-out pre-training data, `task_rows` rows of each split of a
     task. `context` is the window; by default the ladder's, or up to 512 of what the checkpoints can take."""
 
@@ -265,7 +145,7 @@ class HeldOutSpec(_Section):
     context: Annotated[int, Field(ge=1)] | None = None
 
 
-class StudySpec(_Section):
+class StudySpec(Section):
     """The whole study. `corpus` is `english`, `markov:SEED`, or a path to text; `tokenizer` is `bytes`, a path or a
     Hub name, and by default what the corpus or the checkpoints bring along."""
 
@@ -283,6 +163,14 @@ class StudySpec(_Section):
         names = [trajectory.name for trajectory in self.trajectories]
         if len(set(names)) != len(names):
             raise ValueError("trajectories must have different names")
+        whole = [trajectory.name for trajectory in self.trajectories if trajectory.merge is None]
+        for trajectory in self.trajectories:
+            if trajectory.merge is not None and trajectory.merge.of not in whole:
+                known = ", ".join(whole) or "none"
+                raise ValueError(
+                    f"{trajectory.name} merges {trajectory.merge.of!r}; give the name of a ladder or of a trajectory "
+                    f"of checkpoints in this study ({known})"
+                )
         return self
 
     @property

@@ -12,15 +12,19 @@ from pliant.checkpoints.architecture import Architecture
 from pliant.checkpoints.sources import is_repository
 from pliant.data.corpora import EMBEDDED
 from pliant.records.numerics import Numerics
-from pliant.studies.spec import (
-    CheckpointSpec,
+from pliant.studies.modification_spec import (
     FineTuneSpec,
-    HeldOutSpec,
-    LadderSpec,
+    InterpolateSpec,
     ModificationSpec,
     NoiseSpec,
     PruneSpec,
     QuantiseSpec,
+)
+from pliant.studies.spec import (
+    CheckpointSpec,
+    HeldOutSpec,
+    LadderSpec,
+    MergeSpec,
     SpecError,
     StudySpec,
     TrajectorySpec,
@@ -132,13 +136,15 @@ def _known_keys() -> set[str]:
         TrajectorySpec,
         LadderSpec,
         CheckpointSpec,
+        MergeSpec,
         ModificationSpec,
         NoiseSpec,
         QuantiseSpec,
         PruneSpec,
+        InterpolateSpec,
         FineTuneSpec,
         HeldOutSpec,
     )
     settings = (Recipe, Schedule, Optimisation, Architecture, Numerics)
-    keys = {name for model in models for name in model.model_fields}
+    keys = {field.alias or name for model in models for name, field in model.model_fields.items()}
     return keys | {name for kind in settings for name in kind.__dataclass_fields__}

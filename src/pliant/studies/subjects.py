@@ -9,9 +9,10 @@ from pliant.checkpoints.sources import Repository, read_source
 from pliant.checkpoints.trajectory import Member, trajectory
 from pliant.checkpoints.weights import stored_fingerprint, stored_parameters
 from pliant.execution.table import Labels
+from pliant.modifications.merge import Part, Parts
 from pliant.records.identity import Json
 from pliant.records.units import format_tokens
-from pliant.studies.ladder import Ladder, LadderMember
+from pliant.studies.ladder import Ladder
 from pliant.studies.materials import Materials, MaterialSpec
 from pliant.studies.spec import CheckpointSpec, SpecError, StudySpec, TrajectorySpec
 
@@ -20,17 +21,27 @@ from pliant.studies.spec import CheckpointSpec, SpecError, StudySpec, Trajectory
 class Subject:
     """A checkpoint as the plan sees it: identity for the cells, labels for the rows.
 
-    `init_stds` are those that pliant.json of a checkpoint from outside gives: its weights do not fix them.
+    `parts` is where its weights come from: its own folder, or those that are merged. `ladder` makes them, where pliant
+    trains it. `init_stds` are those that pliant.json of a checkpoint from outside gives: its weights do not fix them.
     """
 
     name: str
-    place: Path
+    parts: Parts
     identity: dict[str, Json]
     labels: Labels
     parameters: int
     init_stds: dict[str, float] | None = None
     ladder: Ladder | None = None
-    member: LadderMember | None = None
+
+    @property
+    def line(self) -> tuple[Json, ...]:
+        """What neighbours on one curve share: the pre-training seed, and annealed or not."""
+        return self.labels["pretraining_seed"], self.labels["annealed"]
+
+
+def plain(folder: Path) -> Parts:
+    """The weights of one folder as they are."""
+    return (Part(folder=folder, weight=1.0),)
 
 
 def check_places(subjects: Sequence[Subject], name: str) -> None:
@@ -66,7 +77,7 @@ def ladder_subjects(
         windows = member.step * ladder.spec.recipe.batch_windows
         yield Subject(
             name=f"{format_tokens(member.tokens)} {'' if member.annealed else 'trunk '}seed {member.seed}",
-            place=ladder.place(member),
+            parts=plain(ladder.place(member)),
             identity={
                 "kind": "ladder",
                 **ladder.recipe,
@@ -88,7 +99,6 @@ def ladder_subjects(
             },
             parameters=parameters,
             ladder=ladder,
-            member=member,
         )
 
 
@@ -140,7 +150,7 @@ def outside_subject(member: Member, materials: Materials) -> Subject:
     weights = stored_fingerprint(member.folder)
     return Subject(
         name=member.name,
-        place=member.folder,
+        parts=plain(member.folder),
         identity={"kind": "weights", "weights": weights, "tokenizer": materials.tokenizer.fingerprint},
         labels={
             "checkpoint": member.name,

@@ -1,0 +1,174 @@
+"""The modifications a study may ask for, with their strengths."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from pliant.modifications.finetune import FineTune
+from pliant.modifications.interpolate import Interpolate
+from pliant.modifications.noise import Noise, Scaling
+from pliant.modifications.prune import Prune
+from pliant.modifications.quantise import Granularity, Quantise
+from pliant.modifications.wanda import Wanda
+from pliant.studies.sections import ChoiceSection, Section, Seeds, TokenCount, different
+from pliant.training.loop import Optimisation
+from pliant.training.schedules import Schedule
+
+
+class NoiseSpec(Section):
+    """Gaussian noise at each of `strengths`; `blocks` blocks of `draws` draws each.
+
+    `added_blocks` are those with which pliant answered too wide an interval; they stay with the study's folder.
+    """
+
+    scaling: Scaling = "init"
+    strengths: Annotated[tuple[float, ...], Field(min_length=1)]
+    embeddings: bool = True
+    draws: int = 8
+    antithetic: bool = True
+    blocks: Annotated[int, Field(ge=1)] = 1
+    added_blocks: Annotated[int, Field(ge=0)] = 0
+
+    def modifications(self) -> list[Noise]:
+        shared = {"scaling": self.scaling, "embeddings": self.embeddings}
+        return [
+            Noise(**shared, strength=s, draws=self.draws, antithetic=self.antithetic)  # type: ignore[arg-type]
+            for s in self.strengths
+        ]
+
+    @model_validator(mode="after")
+    def _check(self) -> "NoiseSpec":
+        self.modifications()
+        return self
+
+
+class QuantiseSpec(ChoiceSection):
+    """Round-to-nearest quantisation to each of `bits` bits a weight."""
+
+    bits: Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(different)]
+    per: Granularity = "channel"
+    group: int = 128
+    embeddings: bool = False
+
+    def modifications(self) -> list[Quantise]:
+        return [Quantise(bits=b, per=self.per, group=self.group, embeddings=self.embeddings) for b in self.bits]
+
+    @model_validator(mode="after")
+    def _check(self) -> "QuantiseSpec":
+        self.modifications()
+        return self
+
+    def idle(self) -> dict[str, str]:
+        return {} if self.per == "group" else {"group": f"per: {self.per}"}
+
+
+class PruneSpec(ChoiceSection):
+    """Pruning of each of `shares` of the weights: the smallest, or with `criterion` wanda those that matter least to
+    their layer's output on `calibration_tokens` of training text."""
+
+    shares: Annotated[tuple[float, ...], Field(min_length=1), AfterValidator(different)]
+    criterion: Literal["magnitude", "wanda"] = "magnitude"
+    per: Literal["tensor", "channel"] = "tensor"
+    embeddings: bool = False
+    calibration_tokens: TokenCount = 8192
+
+    def modifications(self) -> list[Prune] | list[Wanda]:
+        if self.criterion == "wanda":
+            return [Wanda(strength=share, calibration_tokens=self.calibration_tokens) for share in self.shares]
+        return [Prune(strength=share, per=self.per, embeddings=self.embeddings) for share in self.shares]
+
+    @model_validator(mode="after")
+    def _check(self) -> "PruneSpec":
+        self.modifications()
+        return self
+
+    def idle(self) -> dict[str, str]:
+        idle = ("per", "embeddings") if self.criterion == "wanda" else ("calibration_tokens",)
+        return dict.fromkeys(idle, f"criterion: {self.criterion}")
+
+
+class InterpolateSpec(Section):
+    """Points on the line to another checkpoint of the same trajectory and seed, each of `weights` of the way.
+
+    `with` names that checkpoint, or says first, last or previous; a checkpoint has no line to itself.
+    """
+
+    partner: Annotated[str, Field(alias="with", min_length=1)]
+    weights: Annotated[tuple[float, ...], Field(min_length=1), AfterValidator(different)] = (0.25, 0.5, 0.75)
+
+    def modifications(self) -> list[Interpolate]:
+        return [Interpolate(strength=weight, partner=self.partner) for weight in self.weights]
+
+    @model_validator(mode="after")
+    def _check(self) -> "InterpolateSpec":
+        self.modifications()
+        return self
+
+
+class FineTuneSpec(Section):
+    """Full fine-tuning on `task` at each of `learning_rates`, for each of `seeds`.
+
+    `added_rates` are those with which pliant made a grid longer whose best rate lay at its edge; they stay with the
+    study's folder.
+    """
+
+    task: str
+    learning_rates: Annotated[tuple[float, ...], Field(min_length=1)]
+    added_rates: tuple[float, ...] = ()
+    steps: int = 100
+    batch: int = 16
+    seeds: Seeds = (0,)
+    schedule: Schedule = Schedule(kind="cosine", warmup_fraction=0.1)
+    optimisation: Optimisation = Optimisation(weight_decay=0.0)
+
+    def modifications(self) -> list[FineTune]:
+        return [
+            FineTune(
+                task=self.task,
+                strength=rate,
+                steps=self.steps,
+                batch=self.batch,
+                schedule=self.schedule,
+                optimisation=self.optimisation,
+            )
+            for rate in (*self.learning_rates, *self.added_rates)
+        ]
+
+    @model_validator(mode="after")
+    def _check(self) -> "FineTuneSpec":
+        self.modifications()
+        return self
+
+
+AnyModificationSpec = NoiseSpec | QuantiseSpec | PruneSpec | InterpolateSpec | FineTuneSpec
+
+
+class ModificationSpec(Section):
+    """One of the modifications."""
+
+    noise: NoiseSpec | None = None
+    quantise: QuantiseSpec | None = None
+    prune: PruneSpec | None = None
+    interpolate: InterpolateSpec | None = None
+    fine_tune: FineTuneSpec | None = None
+
+    @property
+    def one(self) -> AnyModificationSpec:
+        """The one that is given."""
+        (given,) = self._given()
+        return given
+
+    @property
+    def direct(self) -> QuantiseSpec | PruneSpec | InterpolateSpec | None:
+        """The one that is given, if it changes the weights once, without training or chance."""
+        return self.quantise or self.prune or self.interpolate
+
+    def _given(self) -> list[AnyModificationSpec]:
+        every = (self.noise, self.quantise, self.prune, self.interpolate, self.fine_tune)
+        return [m for m in every if m is not None]
+
+    @model_validator(mode="after")
+    def _one(self) -> "ModificationSpec":
+        if len(self._given()) != 1:
+            raise ValueError(f"each entry of modifications is one of {', '.join(type(self).model_fields)}")
+        return self
