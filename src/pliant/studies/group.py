@@ -3,7 +3,7 @@
 import os
 import platform
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pliant.checkpoints.about import CheckpointError
 from pliant.checkpoints.folder import Checkpoint, open_checkpoint
+from pliant.checkpoints.resident import Resident
 from pliant.execution.engine import Progress, UserError
 from pliant.execution.store import Store
 from pliant.modifications.finetune import FineTune, finetuned_variant
@@ -30,6 +31,9 @@ from pliant.training.decoder import Forward, choose_forward
 from pliant.training.stack import Trained
 
 ATTEMPTS = 2
+
+_RESIDENT = Resident()
+"""The model of this process, which measures one group after another: most are of one architecture."""
 
 
 class WeightsChanged(UserError):
@@ -53,7 +57,7 @@ class _Bench:
     numerics: Numerics
     checkpoint: Checkpoint
     materials: Materials
-    base: dict[str, Tensor]
+    base: Mapping[str, Tensor]
     forward: Forward
     todo: Sequence[CellPlan]
     swept: dict[str, Trained]
@@ -75,9 +79,14 @@ def measure_group(job: GroupJob, progress: Progress) -> None:
         progress((done + 1) / len(todo), {"cells": float(done + 1)})
 
 
+def release_model() -> None:
+    """Free the memory of the model that the last group of this process was measured on."""
+    _RESIDENT.release()
+
+
 def _set_up(job: GroupJob, store: Store, todo: Sequence[CellPlan]) -> _Bench:
     try:
-        checkpoint = open_checkpoint(job.group.place, allow_pickle=job.group.allow_pickle)
+        checkpoint = open_checkpoint(job.group.place, allow_pickle=job.group.allow_pickle, into=_RESIDENT)
         materials = open_materials(job.group.materials)
         _check_vocabulary(checkpoint, materials, job.group.name)
     except CheckpointError as error:
@@ -90,7 +99,7 @@ def _set_up(job: GroupJob, store: Store, todo: Sequence[CellPlan]) -> _Bench:
         numerics=job.numerics,
         checkpoint=checkpoint,
         materials=materials,
-        base=keep_base(checkpoint.model),
+        base=keep_base(checkpoint.model, checkpoint.stored),
         forward=choose_forward(checkpoint.model, job.numerics.forward),
         todo=todo,
         swept={},
