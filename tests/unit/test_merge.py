@@ -15,8 +15,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import tiny
 from pliant.checkpoints.about import About, CheckpointError, read_about
+from pliant.checkpoints.combined import read_canonical
 from pliant.checkpoints.folder import save_weights
-from pliant.checkpoints.stored import read_canonical
 from pliant.checkpoints.weights import stored_fingerprint
 from pliant.modifications.interpolate import Interpolate, interpolated_variant
 from pliant.modifications.merge import Part, open_parts, parts_weights, read_parts, write_merge

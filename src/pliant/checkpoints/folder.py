@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pliant.checkpoints.about import About, CheckpointError, read_about
+from pliant.checkpoints.resident import Resident
+from pliant.checkpoints.stored import StoredWeights
 from pliant.checkpoints.weights import canonical_tensors, not_finite, stored_fingerprint
 
 _PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -18,11 +20,15 @@ _SAFE = ("model.safetensors", "model.safetensors.index.json")
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Checkpoint:
-    """An opened checkpoint: the transformers model in fp32 and evaluation mode, its facts, its fingerprint."""
+    """An opened checkpoint: the transformers model in fp32 and evaluation mode, its facts, its fingerprint.
+
+    `stored` reads the trained tensors again, from files that stay open; None where they are not stored one for one.
+    """
 
     model: Any
     about: About
     weights: str
+    stored: StoredWeights | None = None
 
 
 @contextmanager
@@ -51,24 +57,28 @@ def save_weights(model: Any, folder: Path) -> None:
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-def open_checkpoint(folder: Path, *, allow_pickle: bool = False) -> Checkpoint:
+def open_checkpoint(
+    folder: Path, *, allow_pickle: bool = False, trust_remote_code: bool = False, into: Resident | None = None
+) -> Checkpoint:
     """Open any folder that `AutoModelForCausalLM.from_pretrained` opens, and check that it is whole.
 
+    `into` holds one model: what it opened before must not be used any more. Same bits either way.
+
     Raises:
-        CheckpointError: not a checkpoint; weights pickled, cut short, NaN or missing; shapes against the config.
+        CheckpointError: not a checkpoint; weights pickled, cut short, NaN or missing; shapes against the config; model
+            code of the folder's own without `trust_remote_code`.
     """
     check_files(folder, allow_pickle=allow_pickle)
     weights = stored_fingerprint(folder)
-    model = _from_pretrained(folder, allow_pickle)
-    model.eval()
-    tensors = canonical_tensors(model)
-    for name in not_finite(tensors):
+    holder = Resident() if into is None else into
+    loaded = holder.load(folder, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
+    for name in not_finite(canonical_tensors(loaded.model)):
         raise CheckpointError(
             f"{folder}: tensor {name} holds NaN or infinity; the checkpoint is damaged, fetch it again"
         )
     about = read_about(folder)
     check_written_for(folder, about, weights)
-    return Checkpoint(model=model, about=about, weights=weights)
+    return Checkpoint(model=loaded.model, about=about, weights=weights, stored=loaded.stored)
 
 
 def check_written_for(folder: Path, about: About, weights: str) -> None:
@@ -100,61 +110,3 @@ def check_files(folder: Path, *, allow_pickle: bool = False) -> None:
             )
         return
     raise CheckpointError(f"{folder} has no model.safetensors; expected a Hugging Face checkpoint folder")
-
-
-def _from_pretrained(folder: Path, allow_pickle: bool) -> Any:
-    import torch
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM
-
-    try:
-        with _quiet():
-            model, found = AutoModelForCausalLM.from_pretrained(
-                folder,
-                dtype=torch.float32,
-                use_safetensors=None if allow_pickle else True,
-                ignore_mismatched_sizes=True,  # they are refused below, by name
-                output_loading_info=True,
-                local_files_only=True,
-            )
-    except SafetensorError as error:
-        raise CheckpointError(
-            f"{folder}: model.safetensors is damaged or cut short ({error}); fetch it again"
-        ) from error
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(
-            f"{folder} does not open as a causal language model ({first}); mend its config.json, or fetch it again"
-        ) from error
-    wrong = [f"{name} is missing" for name in sorted(found["missing_keys"])]
-    wrong += [f"{name} is not expected" for name in sorted(found["unexpected_keys"])]
-    wrong += [
-        f"{name} has shape {tuple(stored)} instead of {tuple(expected)}"
-        for name, stored, expected in sorted(found["mismatched_keys"])
-    ]
-    if wrong:
-        raise CheckpointError(
-            f"{folder}: config.json and the tensors disagree ({wrong[0]}{_and_more(wrong)}); "
-            "the folder mixes two models, fetch it again"
-        )
-    return model
-
-
-def _and_more(wrong: list[str]) -> str:
-    return f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without transformers' progress bar and loading report: what is wrong becomes one line of ours."""
-    from transformers.utils import logging
-
-    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bar:
-            logging.enable_progress_bar()

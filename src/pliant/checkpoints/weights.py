@@ -43,10 +43,15 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
     return tensors
 
 
+def in_safetensors(folder: Path) -> bool:
+    """Whether the weights are in safetensors files; if not, they are pickled."""
+    return _weight_files(folder)[0].is_file()
+
+
 def _weight_files(folder: Path) -> list[Path]:
-    index = folder / "model.safetensors.index.json"
-    if not index.is_file():
-        return [folder / "model.safetensors"]
+    whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if whole.is_file() or not index.is_file():  # one file goes before shards, as in transformers
+        return [whole]
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -91,7 +96,7 @@ def stored_fingerprint(folder: Path) -> str:
     It does not depend on sharding or on the order in the file. Pickled weights are hashed as files.
     """
     content = hashlib.sha256()
-    if not _weight_files(folder)[0].is_file():
+    if not in_safetensors(folder):
         for file in sorted(folder.glob("pytorch_model*.bin")):
             content.update(file.read_bytes())
         return "sha256:" + content.hexdigest()
@@ -110,7 +115,7 @@ def stored_fingerprint(folder: Path) -> str:
 
 def stored_parameters(folder: Path) -> int:
     """How many numbers the stored tensors hold; 0 where the weights are pickled and so not looked into."""
-    if not _weight_files(folder)[0].is_file():
+    if not in_safetensors(folder):
         return 0
     return sum(prod(tensor.shape) for tensor in stored_tensors(folder).values())
 

@@ -48,7 +48,7 @@ def between(one: Float[Tensor, "*shape"], other: Float[Tensor, "*shape"], weight
 def interpolated_variant(
     settings: Interpolate,
     model: Any,
-    base: dict[str, Tensor],
+    base: Mapping[str, Tensor],
     other: Iterable[tuple[str, Tensor]],
     partner_weights: str,
 ) -> Iterator[Variant]:

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from pliant.checkpoints.about import About, CheckpointError, read_about
+from pliant.checkpoints.combined import known_weights, read_canonical
 from pliant.checkpoints.folder import Checkpoint, open_checkpoint, whole_folder
-from pliant.checkpoints.stored import known_weights, read_canonical
+from pliant.checkpoints.resident import Resident
 from pliant.checkpoints.weights import canonical_tensors, norms, stored_fingerprint
 from pliant.modifications.merge_weights import MergeWeights, coefficients
 from pliant.records.identity import digest
@@ -41,7 +42,9 @@ Parts = tuple[Part, ...]
 """What a checkpoint's weights are, oldest first: the sum of weight x theta. One part of weight 1 is the plain one."""
 
 
-def open_parts(parts: Parts, *, allow_pickle: bool = False) -> Checkpoint:
+def open_parts(
+    parts: Parts, *, allow_pickle: bool = False, trust_remote_code: bool = False, into: Resident | None = None
+) -> Checkpoint:
     """The weighted sum as a checkpoint: the class, the tokenizer and the facts are those of the newest part.
 
     Each tensor is summed in fp64, oldest first, and rounded once to fp32; one part of weight 1 keeps its bits. The
@@ -50,14 +53,16 @@ def open_parts(parts: Parts, *, allow_pickle: bool = False) -> Checkpoint:
     Raises:
         CheckpointError: a part does not open, or has other tensors than the newest.
     """
-    newest = open_checkpoint(parts[-1].folder, allow_pickle=allow_pickle)
+    newest = open_checkpoint(
+        parts[-1].folder, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code, into=into
+    )
     if len(parts) == 1:
         return newest
     with torch.no_grad():
         tensors = canonical_tensors(newest.model)
         for name, merged in _sums(parts, newest.model):
             tensors[name].copy_(merged)
-    return replace(newest, weights=parts_weights(parts))
+    return replace(newest, weights=parts_weights(parts), stored=None)
 
 
 def read_parts(parts: Parts, model: Any) -> Iterator[tuple[str, Tensor]]:

@@ -1,8 +1,9 @@
 """Gaussian noise on the weights: theta' = theta + gamma x scale x epsilon, tensor by tensor."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -12,7 +13,7 @@ from pliant.checkpoints.about import About, CheckpointError
 from pliant.checkpoints.keyed import keyed_normal
 from pliant.checkpoints.weights import canonical_tensors, root_mean_square
 from pliant.modifications.tensors import embedding_names
-from pliant.modifications.variant import Variant
+from pliant.modifications.variant import Variant, is_large
 
 Scaling = Literal["init", "relative"]
 
@@ -75,7 +76,7 @@ def _scale(noise: Noise, tensor: Tensor, name: str, about: About) -> float:
     return root_mean_square(tensor) if tensor.ndim >= 2 else 0.0
 
 
-def noisy_variants(noise: Noise, model: Any, about: About, base: dict[str, Tensor], seed: int) -> Iterator[Variant]:
+def noisy_variants(noise: Noise, model: Any, about: About, base: Mapping[str, Tensor], seed: int) -> Iterator[Variant]:
     """Put each noisy copy of `base` into `model` in turn; `restore` puts the base back, bit for bit.
 
     The stream is keyed by (seed, draw, tensor name, shape) and drawn on CPU in fp32: it is common to all
@@ -85,10 +86,20 @@ def noisy_variants(noise: Noise, model: Any, about: About, base: dict[str, Tenso
     tensors = canonical_tensors(model)
     signs = (1, -1) if noise.antithetic else (1,)
     for draw in range(noise.draws):
-        drawn = {name: keyed_normal(base[name].shape, "noise", seed, draw, name) for name in stds}
+        epsilon = _epsilon(model, seed, draw)
         for sign in signs:
             with torch.no_grad():
                 for name, std in stds.items():
-                    shift = (sign * std) * drawn[name].to(base[name].device)
+                    shift = (sign * std) * epsilon(name).to(tensors[name].device)
                     tensors[name].copy_(base[name] + shift)
             yield Variant(draw=draw, sign=sign)
+
+
+def _epsilon(model: Any, seed: int, draw: int) -> Callable[[str], Tensor]:
+    """The noise of one draw by tensor name: kept for its second sign, but for a large model drawn again."""
+    tensors = canonical_tensors(model)
+
+    def drawn(name: str) -> Tensor:
+        return keyed_normal(tensors[name].shape, "noise", seed, draw, name)
+
+    return drawn if is_large(model) else cache(drawn)

@@ -1,7 +1,7 @@
 """Magnitude pruning: the smallest weights set to zero."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -47,7 +47,7 @@ def pruned(weights: Float[Tensor, "*shape"], settings: Prune) -> Float[Tensor, "
     return rows.scatter(1, smallest, 0.0).reshape(weights.shape)
 
 
-def pruned_variant(settings: Prune, model: Any, base: dict[str, Tensor]) -> Iterator[Variant]:
+def pruned_variant(settings: Prune, model: Any, base: Mapping[str, Tensor]) -> Iterator[Variant]:
     """Put the pruned copy of `base` into `model`, once; share 0 leaves the weights untouched."""
     tensors = canonical_tensors(model)
     if settings.strength > 0:

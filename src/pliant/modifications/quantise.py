@@ -1,6 +1,6 @@
 """Round-to-nearest quantisation of the weights, kept in floating point: what few bits a weight would lose."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -68,7 +68,7 @@ def _rounded(rows: Float[Tensor, "rows n"], levels: int) -> Float[Tensor, "rows 
     return (rows / safe).round().clamp(-levels, levels) * scale
 
 
-def quantised_variant(settings: Quantise, model: Any, base: dict[str, Tensor]) -> Iterator[Variant]:
+def quantised_variant(settings: Quantise, model: Any, base: Mapping[str, Tensor]) -> Iterator[Variant]:
     """Put the quantised copy of `base` into `model`, once; `restore` puts the base back, bit for bit."""
     tensors = canonical_tensors(model)
     with torch.no_grad():

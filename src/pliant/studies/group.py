@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pliant.checkpoints.about import CheckpointError
 from pliant.checkpoints.folder import Checkpoint
+from pliant.checkpoints.resident import Resident
 from pliant.execution.engine import Progress, UserError
 from pliant.execution.store import Store
 from pliant.modifications.merge import open_parts
@@ -24,6 +25,9 @@ from pliant.studies.variants import Bench, variants
 from pliant.training.decoder import choose_forward
 
 ATTEMPTS = 2
+
+_RESIDENT = Resident()
+"""The model of this process, which measures one group after another: most are of one architecture."""
 
 
 class WeightsChanged(UserError):
@@ -55,9 +59,19 @@ def measure_group(job: GroupJob, progress: Progress) -> None:
         progress((done + 1) / len(todo), {"cells": float(done + 1)})
 
 
+def release_model() -> None:
+    """Free the memory of the model that the last group of this process was measured on."""
+    _RESIDENT.release()
+
+
 def _set_up(job: GroupJob, store: Store, todo: Sequence[CellPlan]) -> Bench:
     try:
-        checkpoint = open_parts(job.group.parts, allow_pickle=job.group.allow_pickle)
+        checkpoint = open_parts(
+            job.group.parts,
+            allow_pickle=job.group.allow_pickle,
+            trust_remote_code=job.group.trust_remote_code,
+            into=_RESIDENT,
+        )
         materials = open_materials(job.group.materials)
         _check_vocabulary(checkpoint, materials, job.group.name)
     except CheckpointError as error:
@@ -70,7 +84,7 @@ def _set_up(job: GroupJob, store: Store, todo: Sequence[CellPlan]) -> Bench:
         numerics=job.numerics,
         checkpoint=checkpoint,
         materials=materials,
-        base=keep_base(checkpoint.model),
+        base=keep_base(checkpoint.model, checkpoint.stored),
         forward=choose_forward(checkpoint.model, job.numerics.forward),
         partners=job.group.partners,
         todo=todo,

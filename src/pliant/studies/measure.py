@@ -1,9 +1,10 @@
 """The evaluations a study can ask for, by kind: theta' -> measurements."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+
+from torch import Tensor
 
 from pliant.checkpoints.folder import Checkpoint
 from pliant.checkpoints.weights import canonical_tensors, distance, norms, root_mean_square
@@ -21,7 +22,7 @@ class Scene:
     variant: Variant
     checkpoint: Checkpoint
     materials: Materials
-    base: dict[str, Any]
+    base: Mapping[str, Tensor]
     task: str | None
     forward: Forward
     batch_tokens: int

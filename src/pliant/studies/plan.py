@@ -29,6 +29,7 @@ class GroupPlan:
     partners: Mapping[str, Parts]
     materials: MaterialSpec
     allow_pickle: bool
+    trust_remote_code: bool
     cells: tuple[CellPlan, ...]
     parameters: int
     ladder: Ladder | None = None
@@ -106,6 +107,7 @@ def _groups(spec: StudySpec, name: str, source: TrajectorySpec, subjects: Sequen
             partners={called: partner.parts for called, partner in partners.items()},
             materials=wanted,
             allow_pickle=source.allow_pickle,
+            trust_remote_code=source.trust_remote_code,
             cells=cells,
             parameters=subject.parameters,
             ladder=subject.ladder,

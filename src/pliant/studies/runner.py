@@ -16,7 +16,7 @@ from pliant.modifications.wanda import PASSES, Wanda
 from pliant.records.identity import digest
 from pliant.studies.cells import CellPlan
 from pliant.studies.cost import Cost, machine_factor
-from pliant.studies.group import GroupJob, missing, recorded_weights
+from pliant.studies.group import GroupJob, missing, recorded_weights, release_model
 from pliant.studies.growth import keep_added
 from pliant.studies.numerics import choose_numerics
 from pliant.studies.plan import GroupPlan, Plan, plan_study
@@ -174,7 +174,10 @@ def run_studies(
     chosen = engine or default_engine(plans[0].spec, workers)
     todo = replace(schedule(plans), lanes=getattr(chosen, "workers", 1))
     observer = observe(todo)
-    failures = chosen.run(todo.tasks, perform, observer) if todo.tasks else []
+    try:
+        failures = chosen.run(todo.tasks, perform, observer) if todo.tasks else []
+    finally:
+        release_model()  # where the engine worked in this process
     tables = [read_table(plan.folder) for plan in plans]
     for table in tables:
         with naming_a_full_disk(table.folder):

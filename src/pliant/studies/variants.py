@@ -32,7 +32,7 @@ class Bench:
     numerics: Numerics
     checkpoint: Checkpoint
     materials: Materials
-    base: dict[str, Tensor]
+    base: Mapping[str, Tensor]
     forward: Forward
     partners: Mapping[str, Parts]
     todo: Sequence[CellPlan]

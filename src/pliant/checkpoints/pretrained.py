@@ -1,0 +1,83 @@
+"""A model built by transformers from a checkpoint folder, what is wrong with the folder told in one line."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pliant.checkpoints.about import CheckpointError
+
+
+def from_pretrained(folder: Path, *, allow_pickle: bool, trust_remote_code: bool) -> Any:
+    """The model in fp32, every one of its tensors read from `folder`.
+
+    Memory: from fp32 safetensors the tensors stay mapped to the file until they are written to, so its peak is one
+    model; half precision is converted, its peak one model in fp32 and the mapped file.
+
+    Raises:
+        CheckpointError: no causal language model; its own code not allowed; tensors missing, unexpected, misshapen.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
+
+    try:
+        with _quiet():
+            model, found = AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=torch.float32,
+                use_safetensors=None if allow_pickle else True,
+                ignore_mismatched_sizes=True,  # they are refused below, by name
+                output_loading_info=True,
+                local_files_only=True,
+                trust_remote_code=trust_remote_code,  # never None, which asks on the terminal
+            )
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"{folder}: model.safetensors is damaged or cut short ({error}); fetch it again"
+        ) from error
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
+        raise CheckpointError(_why_not(folder, error, trust_remote_code)) from error
+    _refuse_other_tensors(folder, found)
+    return model
+
+
+def _why_not(folder: Path, error: Exception, trust_remote_code: bool) -> str:
+    if not trust_remote_code and "`trust_remote_code=True`" in str(error):
+        return (
+            f"{folder}: its config.json names model code of its own (auto_map), which runs when it is opened; "
+            "read that code, then set trust_remote_code: true if you trust its source"
+        )
+    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return f"{folder} does not open as a causal language model ({first}); mend its config.json, or fetch it again"
+
+
+def _refuse_other_tensors(folder: Path, found: dict[str, Any]) -> None:
+    wrong = [f"{name} is missing" for name in sorted(found["missing_keys"])]
+    wrong += [f"{name} is not expected" for name in sorted(found["unexpected_keys"])]
+    wrong += [
+        f"{name} has shape {tuple(stored)} instead of {tuple(expected)}"
+        for name, stored, expected in sorted(found["mismatched_keys"])
+    ]
+    if wrong:
+        more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        raise CheckpointError(
+            f"{folder}: config.json and the tensors disagree ({wrong[0]}{more}); "
+            "the folder mixes two models, fetch it again"
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' progress bar and loading report: what is wrong becomes one line of ours."""
+    from transformers.utils import logging
+
+    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bar:
+            logging.enable_progress_bar()
