@@ -66,7 +66,7 @@ def _count(number: str, suffix: str) -> int:
 
 def _unit(number: str, suffix: str) -> int:
     decimals = len(number.partition(".")[2])
-    return max(1, parse_tokens("1" + suffix) // 10**decimals)
+    return max(1, int(parse_tokens("1" + suffix) // 10**decimals))
 
 
 def _whole(number: str, suffix: str) -> int | None:
