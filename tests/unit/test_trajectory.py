@@ -4,7 +4,7 @@ import pytest
 
 import tiny
 from pliant.checkpoints.about import About, CheckpointError
-from pliant.checkpoints.trajectory import tokens_in_name, trajectory
+from pliant.checkpoints.trajectory import trajectory
 
 
 def checkpoint(folder, **facts):
@@ -49,23 +49,12 @@ def test_facts_written_count_more_than_the_name(tmp_path):
     assert trajectory(tmp_path).members[0].about.tokens == 77
 
 
-@pytest.mark.parametrize(
-    ("name", "tokens"),
-    [
-        ("step1000-tokens4B", 4_000_000_000),
-        ("stage1-step239000-tokens2005B", 2_005_000_000_000),
-        ("tokens_1.5M-final", 1_500_000),
-        ("Tokens-250k", 250_000),
-        ("tokens12", 12),
-        ("step0-tokens0B", 0),
-        ("step1000", None),
-        ("tokens", None),
-        ("tokens4Bx", None),
-        ("tokens1.2.3", None),
-    ],
-)
-def test_tokens_in_name(name, tokens):
-    assert tokens_in_name(name) == tokens
+def test_the_step_is_read_from_names_and_orders_them(tmp_path):
+    checkpoint(tmp_path / "checkpoint-1000")
+    checkpoint(tmp_path / "checkpoint-500")
+    checkpoint(tmp_path / "checkpoint-20", step=7)
+    found = trajectory(tmp_path).members
+    assert [member.about.step for member in found] == [7, 500, 1000]
 
 
 def test_hidden_folders_are_passed_over_and_nested_ones_found(tmp_path):

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from pliant.checkpoints.initial_stds import truncated_std
 from pliant.checkpoints.keyed import keyed_generator, keyed_normal
 
 Family = Literal["llama", "olmo2"]
@@ -148,13 +149,7 @@ def _init_std(architecture: Architecture, name: str, tensor: Tensor) -> float:
     return std / math.sqrt(2 * architecture.layers) if is_output else std
 
 
-def _truncated_std(cut: float) -> float:
-    """Std of a standard normal truncated at +-cut: sqrt(1 - 2 cut phi(cut) / (2 Phi(cut) - 1))."""
-    density = math.exp(-cut * cut / 2) / math.sqrt(2 * math.pi)
-    return math.sqrt(1 - 2 * cut * density / math.erf(cut / math.sqrt(2)))
-
-
-TRUNCATED_STD = _truncated_std(INIT_TRUNCATION)
+TRUNCATED_STD = truncated_std(INIT_TRUNCATION)
 
 
 def _initial(architecture: Architecture, parameter: Tensor, std: float, seed: int, name: str) -> Tensor:

@@ -1,12 +1,11 @@
 """The checkpoints of one run in a folder, in order of tokens."""
 
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pliant.checkpoints.about import About, CheckpointError, read_about
 from pliant.checkpoints.folder import check_files
-from pliant.records.units import parse_tokens
+from pliant.checkpoints.names import natural_order, read_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +28,7 @@ class Trajectory:
 def trajectory(path: str | Path) -> Trajectory:
     """The checkpoint folders at or below `path`, ordered by tokens, then step, then name.
 
-    Tokens come from `pliant.json`, else from the folder's name (`tokens-4B`, `step1000-tokens4B`).
+    Tokens and step come from `pliant.json`, else from the folder's name (`step1000-tokens4B`, `checkpoint-500`).
 
     Raises:
         CheckpointError: no checkpoint folder there.
@@ -49,20 +48,18 @@ def _member(root: Path, folder: Path) -> Member:
     check_files(folder, allow_pickle=True)  # pickled weights are refused when they are opened, not when they are listed
     about = read_about(folder)
     name = folder.name if folder == root else str(folder.relative_to(root))
-    if about.tokens is None and (tokens := tokens_in_name(folder.name)) is not None:
-        about = replace(about, tokens=tokens)
-    return Member(name=name, folder=folder, about=about)
+    return Member(name=name, folder=folder, about=_with_name(about, folder.name))
 
 
-def tokens_in_name(name: str) -> int | None:
-    """`step1000-tokens4B` -> 4_000_000_000, `step0-tokens0B` -> 0; None where the name says nothing."""
-    match = re.search(r"tokens[-_]?([0-9]+(?:\.[0-9]+)?)([KMBT]?)(?![0-9A-Za-z.])", name, re.IGNORECASE)
-    if match is None:
-        return None
-    return parse_tokens(match[1] + match[2]) if float(match[1]) else 0
+def _with_name(about: About, name: str) -> About:
+    said = read_name(name)
+    return replace(
+        about,
+        tokens=said.tokens if about.tokens is None else about.tokens,
+        step=said.step if about.step is None else about.step,
+    )
 
 
 def _order(member: Member) -> tuple[float, float, list[int | str]]:
-    natural: list[int | str] = [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", member.name)]
     tokens, step = (float("inf") if fact is None else fact for fact in (member.about.tokens, member.about.step))
-    return tokens, step, natural
+    return tokens, step, natural_order(member.name)
