@@ -259,3 +259,19 @@ def test_another_architecture_is_refused(tmp_path: Path) -> None:
         write_merge([tmp_path / "deeper", folders[0]], tmp_path / "out")
     with pytest.raises(CheckpointError, match=r"layers.2.* is not there"):
         write_merge([folders[0], tmp_path / "deeper"], tmp_path / "out")
+
+
+def test_the_command_writes_the_same_folder_and_says_what_counted_how_much(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from pliant.cli import app
+
+    folders, _ = saved(tmp_path)
+    given_ = [str(folder) for folder in folders]
+    done = CliRunner().invoke(
+        app, ["merge", *given_, "--weights", "0.2,0.3,0.5", "--out", str(tmp_path / "by command")]
+    )
+    assert done.exit_code == 0, done.output
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["0.2000", "0.3000", "0.5000", "merge:"]
+    write_merge(folders, tmp_path / "by call", weights=(0.2, 0.3, 0.5))
+    assert stored_fingerprint(tmp_path / "by command") == stored_fingerprint(tmp_path / "by call")
