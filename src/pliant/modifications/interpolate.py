@@ -1,7 +1,7 @@
 """Interpolation between two checkpoints: a point on the straight line from one to another."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
