@@ -20,7 +20,7 @@ from pliant.checkpoints.about import CheckpointError
 from pliant.checkpoints.folder import open_checkpoint
 from pliant.checkpoints.hub_cache import DownloadCache
 from pliant.checkpoints.hub_listing import list_revisions, repo_revision
-from pliant.checkpoints.hub_local import cached_revisions
+from pliant.checkpoints.hub_local import cached_revisions, user_cache
 
 REPO = "tiny/OLMo-tiny"
 
@@ -413,6 +413,20 @@ def test_what_the_user_has_is_used_and_never_deleted(hub, cache):
     theirs = f"{constants.HF_HUB_CACHE}/models--tiny--OLMo-tiny/snapshots/{commit}/model.safetensors"
     with open(theirs, "rb") as kept:
         assert kept.read() == bytes(4000)
+
+
+def test_the_users_own_cache_cannot_be_made_pliants(hub):
+    refused("is your own Hugging Face cache, .* point PLIANT_CACHE elsewhere", DownloadCache, user_cache())
+
+
+def test_where_both_copies_exist_and_pliants_is_damaged_the_users_is_used(hub, cache):
+    hub.add(REPO, "step1", checkpoint())
+    revision = repo_revision(REPO, "step1")
+    folder = cache.fetch(revision)
+    (folder / "model.safetensors").resolve().write_bytes(b"damaged")
+    hf_hub_download(REPO, "model.safetensors", revision="step1")
+    assert content(cache.fetch(revision))["model.safetensors"] == bytes(4000)
+    assert cache.usage() == 0
 
 
 def test_a_damaged_file_in_the_users_cache_is_neither_used_nor_touched(hub, cache):

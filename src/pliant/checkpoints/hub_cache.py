@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from huggingface_hub import hf_hub_download
@@ -28,6 +29,9 @@ class DownloadCache:
 
     Files that the user's cache has are linked to instead of fetched. Processes may share a root: weights go only
     when no living process uses them.
+
+    Raises:
+        CheckpointError: `root` is the user's own cache.
     """
 
     root: Path
@@ -35,6 +39,10 @@ class DownloadCache:
 
     def __post_init__(self) -> None:
         root = Path(os.path.abspath(self.root))
+        if root.resolve() == user_cache().resolve():
+            raise CheckpointError(
+                f"{root} is your own Hugging Face cache, where pliant deletes nothing; point PLIANT_CACHE elsewhere"
+            )
         object.__setattr__(self, "root", root)
         object.__setattr__(self, "_claims", Claims(folder=root / ".locks" / "in-use"))
 
@@ -143,7 +151,7 @@ class DownloadCache:
         blob = _of_user(revision, file)
         if not holds(blob, file):
             return False
-        link.unlink(missing_ok=True)
+        self._discard(link)
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(blob)
         return True
@@ -191,7 +199,7 @@ class DownloadCache:
     def _targets(self) -> set[Path]:
         """What is linked to, by a snapshot or by a blob that stands for one shared between repositories."""
         links = (*self.root.glob("models--*/snapshots/*/*"), *self.root.glob("models--*/blobs/*"))
-        return {next(hops(link)) for link in links if link.is_symlink()}
+        return {path for link in links for path in islice(hops(link), 1)}
 
     def _lock(self, blob: Path) -> Path:
         """The lock that the client holds while it downloads or links `blob`."""

@@ -51,8 +51,6 @@ class Claims:
 
     def held(self, name: str) -> bool:
         """Whether any living process, this one or another, uses `name`. Locks of dead ones are removed."""
-        if name in self._held:
-            return True
         for lock in (self.folder / name).glob("*.lock"):
             with at_once(lock) as dead:
                 if not dead:

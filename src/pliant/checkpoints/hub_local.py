@@ -78,8 +78,12 @@ def holds(path: Path, file: HubFile) -> bool:
 
 def hops(link: Path) -> Iterator[Path]:
     """The paths that a symbolic link leads through, one after the other; the last one is no link."""
-    while link.is_symlink():
-        link = Path(os.path.abspath(link.parent / os.readlink(link)))
+    while True:
+        try:
+            target = os.readlink(link)
+        except OSError:  # no link, or one that another thread has just removed
+            return
+        link = Path(os.path.abspath(link.parent / target))
         yield link
 
 
