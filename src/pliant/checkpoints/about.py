@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from pliant.records.identity import Json
@@ -34,6 +34,11 @@ class About:
     weights: str | None = None
     init_stds: dict[str, float] | None = None
     norms: dict[str, float] | None = None
+
+    def filled(self, other: "About") -> "About":
+        """These facts, with those of `other` where these are unknown."""
+        known = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(other, **{name: value for name, value in known.items() if value is not None})
 
     def write(self, folder: Path) -> None:
         (folder / ABOUT_FILE).write_text(json.dumps(asdict(self), indent=1, sort_keys=True) + "\n")

@@ -12,7 +12,7 @@ from huggingface_hub.errors import HTTPError
 from huggingface_hub.hf_api import RepoFile
 
 from pliant.checkpoints.hub_local import cached_repos
-from pliant.checkpoints.revision import HubFile
+from pliant.checkpoints.revision import HubFile, HubRevision
 
 _CANDIDATES = 200  # repositories whose names are asked for when looking for the nearest
 
@@ -35,6 +35,15 @@ def files_of(repo: str, commit: str) -> tuple[HubFile, ...]:
         HubFile(path=entry.path, size=entry.size, blob=entry.blob_id, sha256=entry.lfs and entry.lfs.sha256)
         for entry in sorted(entries, key=lambda entry: entry.path)
     )
+
+
+def shapes_of(revision: HubRevision) -> dict[str, tuple[int, ...]]:
+    """The shapes of the stored tensors by name, from the headers of the safetensors files: two requests a file."""
+    headers = (
+        _api().parse_safetensors_file_metadata(revision.repo, file.path, revision=revision.commit)
+        for file in revision.safetensors
+    )
+    return {name: tuple(tensor.shape) for header in headers for name, tensor in header.tensors.items()}
 
 
 def nearest_repos(repo: str, caches: Sequence[Path] = ()) -> list[str]:

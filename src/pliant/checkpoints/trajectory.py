@@ -1,20 +1,24 @@
 """The checkpoints of one run in a folder, in order of tokens."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from pliant.checkpoints.about import About, CheckpointError, read_about
 from pliant.checkpoints.folder import check_files
+from pliant.checkpoints.trainer_state import read_trainer_state
+from pliant.checkpoints.revision import HubRevision
 from pliant.checkpoints.names import natural_order, read_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """One checkpoint of a trajectory: where it is and what is known of it."""
+    """One checkpoint of a trajectory: where it is, or will be once it is fetched, and what is known of it."""
 
     name: str
     folder: Path
     about: About
+    revision: HubRevision | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +32,8 @@ class Trajectory:
 def trajectory(path: str | Path) -> Trajectory:
     """The checkpoint folders at or below `path`, ordered by tokens, then step, then name.
 
-    Tokens and step come from `pliant.json`, else from the folder's name (`step1000-tokens4B`, `checkpoint-500`).
+    Tokens and step come from `pliant.json`, else from `trainer_state.json`, else from the folder's name
+    (`step1000-tokens4B`, `checkpoint-500`).
 
     Raises:
         CheckpointError: no checkpoint folder there.
@@ -41,23 +46,24 @@ def trajectory(path: str | Path) -> Trajectory:
     members = [_member(root, folder) for folder in visible]
     if not members:
         raise CheckpointError(f"no folder with config.json at or below {root}; expected Hugging Face checkpoints")
-    return Trajectory(name=root.name, members=tuple(sorted(members, key=_order)))
+    return Trajectory(name=root.name, members=in_order(members))
 
 
 def _member(root: Path, folder: Path) -> Member:
     check_files(folder, allow_pickle=True)  # pickled weights are refused when they are opened, not when they are listed
-    about = read_about(folder)
+    about = read_about(folder).filled(read_trainer_state(folder))
     name = folder.name if folder == root else str(folder.relative_to(root))
     return Member(name=name, folder=folder, about=_with_name(about, folder.name))
 
 
 def _with_name(about: About, name: str) -> About:
     said = read_name(name)
-    return replace(
-        about,
-        tokens=said.tokens if about.tokens is None else about.tokens,
-        step=said.step if about.step is None else about.step,
-    )
+    return about.filled(About(tokens=said.tokens, step=said.step))
+
+
+def in_order(members: Iterable[Member]) -> tuple[Member, ...]:
+    """By tokens, then step, then name; what is not known comes last."""
+    return tuple(sorted(members, key=_order))
 
 
 def _order(member: Member) -> tuple[float, float, list[int | str]]:
