@@ -119,9 +119,13 @@ def _spoken(between: Bool[np.ndarray, "n n n"]) -> Float[np.ndarray, " n"]:
 def found_order(between: Bool[np.ndarray, "n n n"]) -> Int[np.ndarray, " n"]:
     """The stated order 0..n-1 after single moves, the most gainful first, until no move gains agreeing triples."""
     order = np.arange(len(between))
+    spoken = _spoken(between)
     for _ in range(len(between)):  # more moves than members: no order is trusted then
-        gains = []
+        content = agreement(between, order) == spoken  # every triple agrees already: no move gains
+        gains = [(0.0, 0, 0)]
         for place, member in enumerate(order):
+            if content[member]:
+                continue
             rest = np.delete(order, place)
             slots = _votes(between, rest, int(member))
             gains.append((float(slots.max() - slots[place]), place, int(slots.argmax())))

@@ -21,7 +21,9 @@ from pliant.studies.plan import longest_context
 from pliant.training.decoder import choose_forward
 
 BLOCK_TOKENS = 128
-"""A window of this length is one block of the paired interval: 4096 tokens are 32 of them."""
+"""A window is at most this long, so that 4096 tokens make 32 blocks of the paired interval."""
+BLOCKS = 32
+BATCH_TOKENS = 2048
 FEWEST_BLOCKS = 8
 
 
@@ -114,11 +116,10 @@ def _text_loss(member: Member, split: EncodedSplit, vocabulary: int) -> TextLoss
         model,
         forward=choose_forward(model, "lean"),
         name="validation",
-        batch_tokens=BLOCK_TOKENS,
+        batch_tokens=BATCH_TOKENS,
         draw=None,
         sign=None,
     )
-    windows = (
-        EncodedSplit(inputs=split.inputs[i : i + 1], targets=split.targets[i : i + 1]) for i in range(len(split))
-    )
-    return TextLoss(blocks=np.array([measure(split=window).value for window in windows]), vocabulary_size=rows)
+    parts = np.array_split(np.arange(len(split)), min(len(split), BLOCKS))
+    blocks = [measure(split=EncodedSplit(inputs=split.inputs[part], targets=split.targets[part])) for part in parts]
+    return TextLoss(blocks=np.array([block.value for block in blocks]), vocabulary_size=rows)
