@@ -59,7 +59,7 @@ class DownloadCache:
             if Path(file.path).suffix in suffixes and file.size <= _LARGEST:
                 self._place(revision, file)
         self._name(revision)
-        return self._folder(revision)
+        return self.folder(revision)
 
     def fetch(self, revision: HubRevision, *, allow_pickle: bool = False, progress: Progress | None = None) -> Path:
         """The folder of `revision` with its weights, each file checked against size and hash of the metadata.
@@ -94,7 +94,7 @@ class DownloadCache:
         self._claims.drop(_claim(revision))
         if self._claims.held(_claim(revision)):
             return
-        for link in self._folder(revision).glob("*"):
+        for link in self.folder(revision).glob("*"):
             if is_weights(link.name):
                 self._unlink(link)
 
@@ -119,12 +119,13 @@ class DownloadCache:
                 self._collect(blob)
         return before - self.usage()
 
-    def _folder(self, revision: HubRevision) -> Path:
+    def folder(self, revision: HubRevision) -> Path:
+        """Where `revision` is, or will be once it is fetched."""
         return repo_folder(self.root, revision.repo) / "snapshots" / revision.commit
 
     def _place(self, revision: HubRevision, file: HubFile, bar: type | None = None) -> None:
         """Have `file` in the folder of `revision`: it is there, or the user has it, or it is fetched."""
-        link = self._folder(revision) / file.path
+        link = self.folder(revision) / file.path
         if holds(link, file) or self._borrow(revision, file, link):
             return
         for _ in range(2):
@@ -157,7 +158,7 @@ class DownloadCache:
         return True
 
     def _require_room(self, revision: HubRevision) -> None:
-        folder = self._folder(revision)
+        folder = self.folder(revision)
         absent = [f for f in revision.weights if not (folder / f.path).exists() and not _of_user(revision, f).exists()]
         needed, free = sum(file.size for file in absent), shutil.disk_usage(folder).free
         if needed > free:

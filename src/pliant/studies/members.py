@@ -1,7 +1,7 @@
-"""The checkpoints of a trajectory from outside: folders and Hub revisions, the chosen ones, and what is known of each."""
+"""The checkpoints of a trajectory from outside: folders and Hub revisions, chosen, and what is known of each."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,14 +12,14 @@ from pliant.checkpoints.hub_client import shapes_of
 from pliant.checkpoints.hub_errors import FAILURES
 from pliant.checkpoints.hub_listing import list_revisions
 from pliant.checkpoints.names import read_name
-from pliant.checkpoints.pins import Pinned, read_pins
-from pliant.checkpoints.public_runs import PublicRun, facts, init_stds, public_runs, run_of
+from pliant.checkpoints.pins import Pinned, Shapes
+from pliant.checkpoints.public_runs import PublicRun, disagrees, facts, init_stds, public_runs, run_of
 from pliant.checkpoints.revision import HubRevision
-from pliant.checkpoints.sources import ALL_REVISIONS, Folder, Repository, read_source
+from pliant.checkpoints.sources import Folder, Repository, read_source
 from pliant.checkpoints.trajectory import Member, in_order, trajectory
 from pliant.checkpoints.weights import stored_tensors
 from pliant.data.streams import cache_folder
-from pliant.studies.spec import CheckpointSpec, SpecError, TrajectorySpec
+from pliant.studies.spec import CheckpointSpec, ChooseSpec, SpecError, TrajectorySpec
 
 Progress = Callable[[int, int], None]
 """Called with revisions listed and revisions in all."""
@@ -27,7 +27,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Members:
-    """The chosen checkpoints in order, and sentences on what was left out. `parameters` of Hub members, by their name.
+    """The chosen checkpoints in order, and sentences on what was left out.
 
     `pinned` holds the Hub listings they come from, for the study to keep.
     """
@@ -43,21 +43,148 @@ def downloads() -> DownloadCache:
 
 
 def members_of(
-    entry: TrajectorySpec, *, pins: Mapping[str, Pinned] | None = None, runs: Path | None = None,
+    entry: TrajectorySpec,
+    *,
+    pins: Mapping[str, Pinned] | None = None,
+    runs: Path | None = None,
     progress: Progress | None = None,
 ) -> Members:
-    """The members that `entry` names and chooses. Hub repositories are listed, or taken from `pins`.
+    """The members that `entry` names and chooses. Hub repositories are taken from `pins`, or else listed.
 
     Raises:
         ValueError: nothing there, a repository that cannot be listed, or a choice that cannot be met.
     """
     given = entry.checkpoints
     assert given is not None, "only trajectories from outside have members to gather"
-    table = public_runs(runs)
-    gathering = _Gathering(entry=entry, table=table, pins=dict(pins or {}), progress=progress)
-    if isinstance(given, str):
-        members = gathering.of_source(read_source(given, revisions=entry.revisions))
-    else:
-        members = [gathering.by_hand(one) for one in given]
-    members = _chosen(entry, in_order(members), gathering.notes)
-    return Members(members=members, notes=tuple(gathering.notes), pinned=gathering.used)
+    sources = _Sources(entry=entry, runs=public_runs(runs), pins=dict(pins or {}), progress=progress)
+    found = sources.members(given, entry.revisions) if isinstance(given, str) else [sources.one(e) for e in given]
+    chosen, notes = _chosen(entry, in_order(found))
+    return Members(
+        members=tuple(sources.initialised(member) for member in chosen),
+        notes=(*sources.notes, *notes),
+        pinned=sources.used,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Sources:
+    """Opens sources one after another, and gathers what is to be said and kept of them."""
+
+    entry: TrajectorySpec
+    runs: tuple[PublicRun, ...]
+    pins: dict[str, Pinned]
+    progress: Progress | None
+    notes: list[str] = field(default_factory=list)
+    used: dict[str, Pinned] = field(default_factory=dict)
+
+    def members(self, text: str, revisions: str | None = None) -> list[Member]:
+        source = read_source(text, revisions=revisions)
+        if isinstance(source, Folder):
+            return [self._completed(member, self._named_run()) for member in trajectory(source.path).members]
+        pinned = self._pinned(source)
+        run = self._named_run() or run_of(source.repo, self.runs)
+        found = [self._revision(revision, run) for revision in pinned.revisions]
+        placed = [m for m in found if m.about.tokens is not None or m.about.step is not None]
+        if placed and (others := [m.name for m in found if m not in placed]):
+            self.notes.append(f"left out, since nothing says how far they were trained: {_some(others)}")
+        return [self._completed(member, run) for member in placed or found]
+
+    def one(self, given: CheckpointSpec) -> Member:
+        """The one checkpoint that `given` names, with the facts given by hand before all others."""
+        found = self.members(given.path)
+        if len(found) != 1:
+            raise CheckpointError(
+                f"{given.path} holds {len(found)} checkpoints; give each by its own path or revision, or all of them "
+                "as checkpoints"
+            )
+        member, by_hand = found[0], About(tokens=given.tokens, seed=given.seed, annealed=given.annealed)
+        name = Path(given.path).name if member.revision is None else member.name
+        return replace(member, name=name, about=by_hand.filled(member.about))
+
+    def _named_run(self) -> PublicRun | None:
+        name = self.entry.run
+        if name is None:
+            return None
+        known = {run.name: run for run in self.runs}
+        if name not in known:
+            near = or_nearest(get_close_matches(name, known, n=1))
+            raise SpecError(f"{self.entry.name}: no run {name!r} in the table of public runs{near}")
+        return known[name]
+
+    def _pinned(self, source: Repository) -> Pinned:
+        key = str(source)
+        if key not in self.pins:
+            self.pins[key] = _listed(source, self.progress)
+        pinned = self.used[key] = self.pins[key]
+        for name, why in pinned.missing:
+            self.notes.append(f"{source.repo}@{name} is left out: {why}")
+        return pinned
+
+    def _revision(self, revision: HubRevision, run: PublicRun | None) -> Member:
+        said = read_name(revision.revision)
+        about = facts(run, said) if run is not None else About(tokens=said.tokens, step=said.step)
+        if run is not None and (doubt := disagrees(run, said)):
+            self.notes.append(f"{revision.name}: {doubt}")
+        return Member(name=revision.revision, folder=downloads().folder(revision), about=about, revision=revision)
+
+    def _completed(self, member: Member, run: PublicRun | None) -> Member:
+        about = member.about
+        if run is not None:
+            about = about.filled(facts(run, read_name(member.name)))
+        if about.tokens is None and about.step is not None and self.entry.tokens_per_step is not None:
+            about = replace(about, tokens=about.step * self.entry.tokens_per_step)
+        return replace(member, about=about)
+
+    def initialised(self, member: Member) -> Member:
+        """The member with the std of each tensor at initialisation, where its run's is known and it brings none."""
+        repo = None if member.revision is None else member.revision.repo
+        run = self._named_run() or (run_of(repo, self.runs) if repo is not None else None)
+        if run is None or run.init is None or member.about.init_stds is not None:
+            return member
+        folder, shapes = member.folder, Shapes()
+        if member.revision is None:
+            shapes = {name: tensor.shape for name, tensor in stored_tensors(folder).items()}
+        else:
+            folder = downloads().describe(member.revision)
+            shapes = next(pinned.shapes for pinned in self.used.values() if member.revision in pinned.revisions)
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        stds = init_stds(run, config, shapes) if shapes else None
+        return replace(member, about=replace(member.about, init_stds=stds))
+
+
+def _listed(source: Repository, progress: Progress | None) -> Pinned:
+    listing = list_revisions(source.repo, source.revisions, caches=[downloads().root], progress=progress)
+    if not listing.revisions:
+        reasons = "; ".join(f"{name}: {why}" for name, why in listing.missing[:3])
+        raise CheckpointError(f"{source}: none of its revisions can be used ({reasons})")
+    return Pinned(revisions=listing.revisions, missing=listing.missing, shapes=_shapes(listing.revisions[0]))
+
+
+def _shapes(revision: HubRevision) -> Shapes:
+    """The shapes of the tensors where the Hub can be asked for them or they are on disk; else none."""
+    folder = downloads().folder(revision)
+    if all((folder / file.path).exists() for file in revision.safetensors):
+        return {name: tensor.shape for name, tensor in stored_tensors(folder).items()} if revision.safetensors else {}
+    try:
+        return shapes_of(revision)
+    except FAILURES:
+        return {}
+
+
+def _chosen(entry: TrajectorySpec, members: tuple[Member, ...]) -> tuple[tuple[Member, ...], tuple[str, ...]]:
+    choice = entry.choose
+    if choice == ChooseSpec():
+        return members, ()
+    places = [Place(name=m.name, tokens=m.about.tokens, step=m.about.step) for m in members]
+    found = choose(
+        places, first=choice.first, last=choice.to, every=choice.every, count=choice.count, spacing=choice.spacing
+    )
+    kept = {id(place) for place in found.places}  # two repositories may have a revision of one name
+    return tuple(member for member, place in zip(members, places, strict=True) if id(place) in kept), found.notes
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+
+
+_NAMED = 4
