@@ -131,6 +131,7 @@ def sensitivity(
             held_out_tokens=tokens,
             task_rows=1,
             tasks=(),
+            outside=True,
         )
     )
     opened = open_checkpoint(Path(checkpoint))

@@ -25,6 +25,8 @@ class Tokenizer:
     """Turns text into token ids. `backend` is a transformers fast tokenizer; bytes are encoded without it.
 
     `separator` goes between documents and stands for `separator_bytes` bytes: a blank line, or an end token (none).
+    `beginning` is what its own default encoding puts before every text (BOS of Llama and Gemma), () if nothing:
+    models trained with it predict badly without.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Tokenizer:
     vocabulary_size: int
     separator: tuple[int, ...]
     separator_bytes: int
+    beginning: tuple[int, ...]
     backend: Any
 
     def encode(self, texts: Iterable[str]) -> Iterator[Int[np.ndarray, " tokens"]]:
@@ -87,8 +90,16 @@ def _wrap(name: str, backend: Any) -> Tokenizer:
         vocabulary_size=1 + max(backend.get_vocab().values(), default=-1),  # ids may have gaps
         separator=separator,
         separator_bytes=separator_bytes,
+        beginning=_beginning(backend),
         backend=backend,
     )
+
+
+def _beginning(backend: Any) -> tuple[int, ...]:
+    """The ids in front of the text's own in the default encoding of a text."""
+    own = backend("a", add_special_tokens=False).input_ids
+    whole = backend("a").input_ids
+    return next((tuple(whole[:at]) for at in range(len(whole)) if own and whole[at : at + len(own)] == own), ())
 
 
 def _byte_tokenizer() -> Any:

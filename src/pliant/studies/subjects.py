@@ -7,6 +7,7 @@ from pathlib import Path
 from pliant.checkpoints.about import About, CheckpointError
 from pliant.checkpoints.trajectory import Member, trajectory
 from pliant.checkpoints.weights import stored_fingerprint, stored_parameters
+from pliant.data.corpora import CorpusName
 from pliant.execution.table import Labels
 from pliant.records.identity import Json
 from pliant.records.units import format_tokens
@@ -91,7 +92,7 @@ def ladder_subjects(
         )
 
 
-def _check_corpus(ladder: Ladder, materials: Materials, corpus: str) -> None:
+def _check_corpus(ladder: Ladder, materials: Materials, corpus: CorpusName) -> None:
     per_epoch = materials.training.source(0).windows_per_epoch
     if per_epoch is None:
         return
