@@ -67,8 +67,10 @@ def _nearest(dataset: str) -> str:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
+    owner, _, name = dataset.rpartition("/")
     try:
-        found = [info.id for info in HfApi().list_datasets(search=dataset.split("/")[-1], limit=100)]
+        asked = [HfApi().list_datasets(author=owner or None, limit=200), HfApi().list_datasets(search=name, limit=200)]
+        found = [info.id for listing in asked for info in listing]
     except HfHubHTTPError:  # the answer to the question itself stands without it
         return ""
     near = difflib.get_close_matches(dataset, found, n=1, cutoff=0.5)

@@ -7,8 +7,8 @@ import json
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
-from typing import TextIO
 
 PASSAGE_CHARACTERS = 4000
 EXTENSIONS = (".txt", ".jsonl", ".jsonl.gz", ".parquet")
@@ -16,7 +16,7 @@ TEXT = "text"
 """The column that holds the documents unless another is named."""
 _FORMAT = b"pliant local text 1\n"
 """Part of a local corpus's fingerprint; changes when the same files would be cut or divided differently."""
-_ROWS = 1024  # rows of a row group decoded together: memory stays bounded however large the group is
+_ROWS = 256  # rows decoded together: memory stays bounded however large a row group is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,13 +88,13 @@ def texts_of(file: Path, column: str) -> Iterator[tuple[int, str]]:
         raise ValueError(f"{file}: not gzip, or cut short ({error}); fetch or compress it again") from error
 
 
-def _opened(file: Path) -> TextIO:
+def _opened(file: Path) -> TextIOWrapper:
     if file.suffix == ".gz":
-        return gzip.open(file, "rt", encoding="utf-8-sig")
+        return TextIOWrapper(gzip.open(file), encoding="utf-8-sig")
     return file.open(encoding="utf-8-sig")
 
 
-def _passages(stream: TextIO) -> Iterator[tuple[int, str]]:
+def _passages(stream: TextIOWrapper) -> Iterator[tuple[int, str]]:
     """(number, passage): cut where the last half of 4000 characters has its best boundary."""
     numbers = itertools.count(1)
     rest = ""
@@ -117,7 +117,7 @@ def _boundary(text: str) -> int:
     return high
 
 
-def _jsonl_texts(stream: TextIO, file: Path, column: str) -> Iterator[tuple[int, str]]:
+def _jsonl_texts(stream: TextIOWrapper, file: Path, column: str) -> Iterator[tuple[int, str]]:
     """(line number, text) of every line that holds more than blanks."""
     for number, line in enumerate(stream, start=1):
         if line.strip() and (text := _text_column(line, f"{file}, line {number}", column)).strip():
@@ -164,15 +164,16 @@ def _parquet_texts(file: Path, column: str) -> Iterator[tuple[int, str]]:
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(file) as table:
+        with pq.ParquetFile(file, buffer_size=1 << 20) as table:
             names = table.schema_arrow.names
             if column not in names:
                 raise ValueError(f"{file}: {no_column(column, names)}")
             numbers = itertools.count(1)
-            for batch in table.iter_batches(batch_size=_ROWS, columns=[column]):
-                for value, number in zip(batch.column(0).to_pylist(), numbers, strict=False):
-                    if (text := checked_text(value, f"{file}, row {number}", column)).strip():
-                        yield number, text
+            for group in range(table.num_row_groups):  # batches across groups would hold them all
+                for batch in table.iter_batches(batch_size=_ROWS, row_groups=[group], columns=[column]):
+                    for value, number in zip(batch.column(0).to_pylist(), numbers, strict=False):
+                        if (text := checked_text(value, f"{file}, row {number}", column)).strip():
+                            yield number, text
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         raise ValueError(f"{file} cannot be read as parquet ({_first_line(error)}); fetch it again") from error
 
