@@ -94,6 +94,9 @@ ASKED = {
 }
 
 
+answered = pytest.mark.slow  # importing datasets and asking it sixteen things takes a quarter of a minute
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("home")
@@ -131,6 +134,7 @@ def cache(home: Path, answers: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PLIANT_CACHE", str(home / "pliant"))
 
 
+@answered
 def test_the_first_documents_of_the_split_in_order(answers):
     assert answers["c4"]["texts"] == SENTENCES[:70]
     assert answers["few"]["texts"] == SENTENCES[:5]
@@ -141,6 +145,7 @@ def test_the_first_documents_of_the_split_in_order(answers):
     assert answers["tagged"]["commit"] != answers["c4"]["commit"]
 
 
+@answered
 @pytest.mark.parametrize(
     ("ask", "complaints"),
     [
@@ -163,12 +168,14 @@ def test_what_cannot_be_read_is_said_in_one_line(answers, ask, complaints):
         assert complaint in message
 
 
+@answered
 def test_a_failed_ask_leaves_nothing_behind(answers, home):
     texts = [path.name for path in (home / "pliant" / "hub" / "texts").iterdir()]
     kept = {Path(str(answer["file"])).name for answer in answers.values() if "file" in answer}
     assert set(texts) == kept
 
 
+@answered
 def test_a_second_run_needs_neither_network_nor_datasets(answers, cache, monkeypatch):
     monkeypatch.setattr(hub_stream, "stream_text", None)
     monkeypatch.setitem(sys.modules, "datasets", None)
@@ -179,6 +186,7 @@ def test_a_second_run_needs_neither_network_nor_datasets(answers, cache, monkeyp
     assert first.fingerprint == second.fingerprint
 
 
+@answered
 def test_documents_of_a_held_out_split_are_all_held_out(cache):
     corpus = open_corpus(ASKED["c4"])
     by_split = {split: [d.text for d in corpus.documents(split)] for split in ("train", "validation", "test")}
@@ -191,11 +199,13 @@ def test_documents_of_a_held_out_split_are_all_held_out(cache):
     assert shares[0] > 100
 
 
+@answered
 def test_other_text_is_another_corpus(cache):
     found = {open_corpus(ASKED[name]).fingerprint for name in ("c4", "few", "training", "tagged", "column")}
     assert len(found) == 5
 
 
+@answered
 def test_a_study_keeps_the_commit_it_began_with(answers, cache):
     begun = settled_corpus(ASKED["c4"], None)
     assert isinstance(begun, HubText)

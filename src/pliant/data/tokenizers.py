@@ -68,6 +68,11 @@ def open_tokenizer(name: str) -> Tokenizer:
         backend = AutoTokenizer.from_pretrained(name)
     except Exception as error:  # tokenizers raises bare Exception on a damaged file, transformers almost anything
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if _is_sentencepiece(name, str(error)):
+            raise TokenizerError(
+                f"the tokenizer {name!r} comes as tokenizer.model without tokenizer.json, and could not be converted "
+                f"({first}); pip install sentencepiece protobuf, or put its tokenizer.json beside it"
+            ) from error
         raise TokenizerError(
             f"no tokenizer opens at {name!r} ({first}); "
             "give 'bytes', a folder with tokenizer.json, or a Hugging Face name"
@@ -75,6 +80,13 @@ def open_tokenizer(name: str) -> Tokenizer:
     if not backend.is_fast:
         raise TokenizerError(f"the tokenizer {name!r} has no tokenizer.json (fast version); convert it first")
     return _wrap(name, backend)
+
+
+def _is_sentencepiece(name: str, error: str) -> bool:
+    """Whether transformers failed on a sentencepiece model, which it converts only with two more packages."""
+    if Path(name).is_dir():
+        return (Path(name) / "tokenizer.model").is_file() and not (Path(name) / "tokenizer.json").is_file()
+    return "sentencepiece" in error.lower() or "tiktoken" in error.lower()
 
 
 def _wrap(name: str, backend: Any) -> Tokenizer:
