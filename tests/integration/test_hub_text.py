@@ -153,7 +153,7 @@ def test_the_first_documents_of_the_split_in_order(answers):
         ("no configuration named", ["allenai/c4: it has the configurations en, fr", "allenai/c4:en"]),
         ("no such configuration", ["allenai/c4:end: no configuration 'end'", "did you mean en?"]),
         ("no such split", ["allenai/c4:en:test: no split 'test'; it has train, validation"]),
-        ("no such column", ["columns ['abstract', 'year'], expected a string column \"text\""]),
+        ("no such column", ["columns ['abstract', 'year'], expected a string column \"text\"", "{dataset: ..."]),
         ("not text", ['tiny/papers, row 1: "year" is a int']),
         ("no such revision", ["no revision 'v9'"]),
         ("gated", ["a gated dataset", "hf auth login", "datasets/closed/books"]),

@@ -106,7 +106,7 @@ def _texts(source: HubText, rows: Iterable[dict[str, Any]]) -> Iterator[str]:
 def _column(source: HubText, rows: Iterable[dict[str, Any]]) -> Iterator[str]:
     for number, row in enumerate(rows, start=1):
         if source.column not in row:
-            raise HubTextError(f"{source}: {no_column(source.column, row)}")
+            raise HubTextError(f"{source}: {no_column(source.column, row, 'dataset')}")
         if (text := checked_text(row[source.column], f"{source}, row {number}", source.column)).strip():
             yield text
 

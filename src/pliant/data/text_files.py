@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
+from typing import Literal
 
 PASSAGE_CHARACTERS = 4000
 EXTENSIONS = (".txt", ".jsonl", ".jsonl.gz", ".parquet")
@@ -137,11 +138,11 @@ def _text_column(line: str, place: str, column: str) -> str:
     return checked_text(row[column], place, column)
 
 
-def no_column(column: str, columns: Iterable[str]) -> str:
+def no_column(column: str, columns: Iterable[str], place: Literal["path", "dataset"] = "path") -> str:
     """What is said of a table whose columns are not the one asked for."""
     return (
         f'columns {sorted(columns)}, expected a string column "{column}"; name the one that holds the text, '
-        "such as corpus: {path: ..., column: content}"
+        f"such as corpus: {{{place}: ..., column: content}}"
     )
 
 
