@@ -147,6 +147,7 @@ def sensitivity(
             held_out_tokens=tokens,
             task_rows=1,
             tasks=(),
+            outside=True,
         )
     )
     opened = open_checkpoint(Path(checkpoint))

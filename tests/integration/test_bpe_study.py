@@ -16,6 +16,7 @@ from tokenizers.trainers import BpeTrainer
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from pliant.data.corpora import open_corpus
+from pliant.data.windows import ShuffledStream
 from pliant.execution.table import Table
 from pliant.studies.study_file import read_study
 from tiny_studies import content, run
@@ -79,13 +80,17 @@ def member(home: Path) -> Path:
     return folder
 
 
-def test_bytes_per_token_are_counted_on_the_held_out_text(home: Path, table: Table):
+def test_bytes_per_token_are_those_of_the_scored_tokens(home: Path, table: Table):
     backend = Tokenizer.from_file(str(home / "tok" / "tokenizer.json"))
-    documents = [document.text for document in open_corpus(home / "text.txt").documents("test")]
-    tokens = sum(len(backend.encode(text, add_special_tokens=False).ids) + 1 for text in documents)  # and a separator
-    expected = sum(len(text.encode()) for text in documents) / tokens
+    sizes: list[int] = []  # of the whole stream, from the character offsets of its tokens; a separator stands for none
+    for document in open_corpus(home / "text.txt").documents("test"):
+        offsets = backend.encode(document.text, add_special_tokens=False).offsets
+        own = [len(document.text[start:stop].encode()) for start, stop in offsets]
+        assert sum(own) == len(document.text.encode())
+        sizes += [*own, 0]
+    rows = ShuffledStream(tokens=np.array(sizes), fingerprint="", context=32, seed=20_250_319).windows(0, 2048 // 32)
     (found,) = {row["bytes_per_token"] for row in table.rows}
-    assert found == pytest.approx(expected, rel=1e-12)
+    assert found == pytest.approx(rows[:, 1:].mean(), rel=1e-12)
     assert found > 1.5
 
 

@@ -85,7 +85,7 @@ def test_a_training_split_shorter_than_a_window(tmp_path: Path):
 def test_a_corpus_in_no_known_form(tmp_path: Path):
     file = tmp_path / "text.csv"
     file.write_text("a,b")
-    assert "expected .txt or .jsonl" in refused(text_study(file), tmp_path / "study")
+    assert "expected .txt, .jsonl, .jsonl.gz or .parquet" in refused(text_study(file), tmp_path / "study")
 
 
 def test_a_language_without_a_number(tmp_path: Path):

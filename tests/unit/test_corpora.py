@@ -1,14 +1,18 @@
 """The shipped corpus holds what it promises; local text is divided by content and refused in plain words."""
 
+import gzip
 import hashlib
 import json
 import re
 from collections import Counter
 from importlib import resources
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from pliant.data.corpora import PASSAGE_CHARACTERS, SPLITS, open_corpus, split_of
+from pliant.data.corpora import SPLITS, open_corpus, split_of
+from pliant.data.text_files import PASSAGE_CHARACTERS, TextFiles, text_files, texts_of
 
 SHINGLE = 13
 
@@ -196,7 +200,9 @@ def test_no_such_corpus(tmp_path):
 def test_unknown_extension(tmp_path):
     (tmp_path / "notes.md").write_text("# Notes")
     for path in (tmp_path, tmp_path / "notes.md"):
-        assert re.search(r'notes\.md: extension "\.md", expected \.txt or \.jsonl', refusal(path))
+        assert re.search(
+            r'notes\.md: extension "\.md", expected \.txt, \.jsonl, \.jsonl\.gz or \.parquet', refusal(path)
+        )
 
 
 def test_not_utf8_names_the_byte(tmp_path):
@@ -238,3 +244,72 @@ def test_a_split_without_documents(tmp_path, sentences):
     assert "none of its 40 documents falls to" in message
     assert "test" in message
     assert "give more text" in message
+
+
+# Parquet and gzip.
+
+
+def write_parquet(path, documents, column="text", rows=7):
+    table = pa.table({"id": list(range(len(documents))), column: documents})
+    pq.write_table(table, path, row_group_size=rows)
+
+
+def test_parquet_rows_are_documents_in_order(tmp_path, sentences):
+    write_parquet(tmp_path / "a.parquet", [sentences[0], " ", *sentences[1:]])
+    found = list(open_corpus(tmp_path / "a.parquet").read())
+    assert [document.text for document in found] == sentences
+    assert [document.title for document in found][:3] == ["a.parquet:1", "a.parquet:3", "a.parquet:4"]
+    assert found[-1].title == "a.parquet:401"
+
+
+def test_the_format_of_a_document_does_not_move_it(tmp_path, sentences):
+    for folder in ("jsonl", "parquet", "gz"):
+        (tmp_path / folder).mkdir()
+    write_jsonl(tmp_path / "jsonl" / "a.jsonl", sentences)
+    write_parquet(tmp_path / "parquet" / "a.parquet", sentences[:200])
+    write_parquet(tmp_path / "parquet" / "b.parquet", sentences[200:])
+    (tmp_path / "gz" / "a.jsonl.gz").write_bytes(gzip.compress((tmp_path / "jsonl" / "a.jsonl").read_bytes()))
+    for split in SPLITS:
+        expected = texts(open_corpus(tmp_path / "jsonl"), split)
+        assert texts(open_corpus(tmp_path / "parquet"), split) == expected
+        assert texts(open_corpus(tmp_path / "gz"), split) == expected
+
+
+def test_another_column_is_another_corpus(tmp_path, sentences):
+    table = pa.table({"text": sentences, "content": [text.upper() for text in sentences]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    by_default = open_corpus(tmp_path / "a.parquet")
+    named = open_corpus(TextFiles(path=str(tmp_path / "a.parquet"), column="content"))
+    assert [document.text for document in named.read()] == [text.upper() for text in sentences]
+    assert named.fingerprint != by_default.fingerprint
+    assert open_corpus(TextFiles(path=str(tmp_path / "a.parquet"))).fingerprint == by_default.fingerprint
+
+
+def test_a_column_that_is_not_there(tmp_path, sentences):
+    write_parquet(tmp_path / "a.parquet", sentences, column="content")
+    message = refusal(tmp_path)
+    assert "a.parquet: columns ['content', 'id'], expected a string column \"text\"" in message
+    assert "column: content" in message
+    assert len(list(open_corpus(TextFiles(path=str(tmp_path), column="content")).read())) == 400
+    assert '"id" is a int' in refusal(TextFiles(path=str(tmp_path), column="id"))
+
+
+def test_damaged_files_are_named(tmp_path, sentences):
+    write_parquet(tmp_path / "a.parquet", sentences)
+    (tmp_path / "a.parquet").write_bytes((tmp_path / "a.parquet").read_bytes()[:-20])
+    assert "a.parquet cannot be read as parquet" in refusal(tmp_path / "a.parquet")
+    write_jsonl(tmp_path / "b.jsonl", sentences)
+    packed = gzip.compress((tmp_path / "b.jsonl").read_bytes())
+    for content in (packed[:-200], b"not gzip at all", packed[:200] + b"xxxxxxxxxxxx" + packed[212:]):
+        (tmp_path / "c.jsonl.gz").write_bytes(content)
+        assert "c.jsonl.gz" in refusal(tmp_path / "c.jsonl.gz")
+
+
+def test_a_large_parquet_file_is_never_whole_in_memory(tmp_path):
+    (document,) = [("x" * 100_000)]
+    write_parquet(tmp_path / "a.parquet", [f"{number} {document}" for number in range(600)], rows=50)
+    (file,) = text_files(tmp_path)
+    pool = pa.default_memory_pool()
+    before = pool.bytes_allocated()
+    most = max(pool.bytes_allocated() - before for _ in texts_of(file, "text"))
+    assert most < 30_000_000  # of 60 million bytes: a row group of five million, and a few that are read ahead

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
+from pliant.data.hub_text import HubText
+from pliant.data.text_files import TextFiles
 from pliant.studies.demo import english_study, markov_study
 from pliant.studies.spec import CheckpointSpec, SpecError, StudySpec
 from pliant.studies.study_file import parse_study, read_study, to_yaml
@@ -225,6 +227,43 @@ def test_names_that_are_no_paths_stay_names(tmp_path: Path):
     file.write_text(yaml.safe_dump(content({"tokenizer": "markov"})))
     spec = read_study(file)
     assert (spec.corpus, spec.tokenizer) == ("markov:3", "markov")
+
+
+# Text.
+
+
+def test_a_corpus_may_name_its_column_or_a_dataset_of_the_hub():
+    files = tiny({"corpus": {"path": "/text", "column": "content"}})
+    assert files.corpus == TextFiles(path="/text", column="content")
+    hub = tiny({"corpus": {"dataset": "allenai/c4", "name": "en", "split": "validation", "documents": 500}})
+    assert hub.corpus == HubText(dataset="allenai/c4", name="en", split="validation", documents=500)
+    for spec in (files, hub, tiny({"held_out": {"by": "documents", "bytes": "64K"}})):
+        assert parse_study(to_yaml(spec), "again") == spec
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"corpus": {"path": "/text", "colum": "content"}}, "unknown key corpus.path.colum; did you mean column?"),
+        ({"corpus": {"dataset": "a/b", "documents": 0}}, "documents is 0, expected at least 1"),
+        ({"corpus": {"column": "content"}}, "corpus.path.path"),
+        ({"corpus": 7}, "corpus"),
+        ({"held_out": {"by": "documents", "tokens": 4096}}, "tokens has no effect with by: documents"),
+        ({"held_out": {"bytes": "64K"}}, "bytes has no effect with by: windows"),
+        ({"held_out": {"by": "documents", "bytes": 100}}, "held_out.bytes: Input should be greater than or equal"),
+    ],
+)
+def test_what_a_text_setting_may_not_say(changes, complaint):
+    with pytest.raises(SpecError) as raised:
+        tiny(changes)
+    assert complaint in str(raised.value)
+    assert is_one_line(str(raised.value))
+
+
+def test_the_path_of_a_mapping_is_taken_from_the_folder_of_the_study(tmp_path: Path):
+    file = tmp_path / "study.yaml"
+    file.write_text(yaml.safe_dump(content({"corpus": {"path": "text", "column": "content"}})))
+    assert read_study(file).corpus == TextFiles(path=str(tmp_path.resolve() / "text"), column="content")
 
 
 @pytest.mark.parametrize("kind", ["missing", "folder", "binary"])

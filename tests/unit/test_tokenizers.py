@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer as Backend
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from pliant.data.tokenizers import MARKOV_ALPHABET, TokenizerError, byte_symbols, open_tokenizer
@@ -116,3 +117,35 @@ def test_a_damaged_tokenizer_file(tmp_path, content):
     with pytest.raises(TokenizerError, match="no tokenizer opens at") as raised:
         open_tokenizer(str(tmp_path))
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("kind", ["LlamaTokenizer", "GPTSw3Tokenizer"])
+def test_a_sentencepiece_model_that_cannot_be_converted(tmp_path, kind):
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    (tmp_path / "tokenizer_config.json").write_text(f'{{"tokenizer_class": "{kind}"}}')
+    (tmp_path / "tokenizer.model").write_bytes(b"\x0a\x0e\x0a\x05<unk>\x15\x00")
+    with pytest.raises(TokenizerError, match=r"comes as tokenizer\.model without tokenizer\.json") as raised:
+        open_tokenizer(str(tmp_path))
+    assert "pip install sentencepiece protobuf" in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("template", "beginning"),
+    [(None, ()), ("<s> $A", (2,)), ("<s> $A </s>", (2,)), ("$A </s>", ()), ("<s> <s> $A", (2, 2))],
+)
+def test_the_beginning_is_what_the_default_encoding_puts_first(tmp_path, template, beginning):
+    backend = Backend(WordLevel(vocab={"?": 0, "sea": 1, "<s>": 2, "</s>": 3}, unk_token="?"))
+    backend.pre_tokenizer = Whitespace()
+    if template:
+        backend.post_processor = TemplateProcessing(single=template, special_tokens=[("<s>", 2), ("</s>", 3)])
+    PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>").save_pretrained(tmp_path)
+    tokenizer = open_tokenizer(str(tmp_path))
+    assert tokenizer.beginning == beginning
+    assert tuple(AutoTokenizer.from_pretrained(tmp_path)("sea").input_ids[: len(beginning)]) == beginning
+    assert encode(tokenizer, "sea") == [1]
+
+
+def test_bytes_and_the_markov_alphabet_begin_with_nothing():
+    assert open_tokenizer("bytes").beginning == ()
+    assert open_tokenizer("markov").beginning == ()

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pliant.data.cache import cache_folder
 from pliant.data.corpora import Corpus, Document
-from pliant.data.streams import cache_folder, pack
+from pliant.data.streams import pack
 from pliant.data.tokenizers import open_tokenizer
 from pliant.data.windows import ShuffledStream
 

@@ -12,7 +12,7 @@ from pliant.cli.progress import Log
 
 def command(
     out: Path = typer.Option(..., help="Folder of the ladder (an ordinary study folder)."),
-    corpus: str = typer.Option("english", help="english, markov:SEED, or a path to .txt or .jsonl text."),
+    corpus: str = typer.Option("english", help="english, markov:SEED, a path to text, or a Hub dataset."),
     tokenizer: str | None = typer.Option(None, help="bytes, a folder with tokenizer.json, or a Hub name."),
     preset: str = typer.Option("width-8", help="Shape: width-8, width-32, 1M, 5M, 15M, 30M, 90M, ..."),
     budgets: str = typer.Option("200K,400K,800K", help="Token budgets, growing, separated by commas."),

@@ -2,22 +2,26 @@
 
 import functools
 import hashlib
-import itertools
 import json
 import lzma
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Literal, TextIO, get_args
+from typing import Literal, get_args
+
+from pliant.data.hub_text import HubText, StoredText, stored_text
+from pliant.data.text_files import TextFiles, fingerprint_of_files, known_files, text_files, texts_of
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 EMBEDDED = "english"
-PASSAGE_CHARACTERS = 4000
-_LOCAL_FORMAT = b"pliant local text 1\n"
-"""Part of a local corpus's fingerprint; changes when the same files would be cut or divided differently."""
+_HUB_NAME = re.compile(r"(?P<dataset>[\w.-]+/[\w.-]+)(:(?P<name>[^:]*))?(:(?P<split>[^:]+))?")
+
+CorpusName = str | TextFiles | HubText
+"""A corpus as a study names it; a string is `english`, a path, or a Hub dataset, by `corpus_source`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,31 +43,90 @@ class Corpus:
     fingerprint: str
     read: Callable[[], Iterator[Document]]
     """Begins a new pass over all documents, in an order that never changes."""
+    more: str = "give more text"
+    """What to do where it is too short."""
 
     def documents(self, split: Split) -> Iterator[Document]:
         return (document for document in self.read() if document.split == split)
 
 
-def open_corpus(name: str | Path) -> Corpus:
-    """The embedded corpus "english", or local text: a `.txt` or `.jsonl` file, or a folder of them.
+def corpus_source(name: CorpusName | Path) -> CorpusName:
+    """What a name stands for: `english` itself, a path that is there, or a Hub dataset as
+    OWNER/NAME[:CONFIGURATION[:SPLIT]].
 
-    A line of a `.jsonl` file is an object whose column `text` is one document (blank ones are passed over). A
-    `.txt` file is cut at empty lines, else line ends, else blanks, into documents of about 4000 characters. A
-    hash of its text puts a local document into its split (92 % train, 4 % validation, 4 % test), so adding a
-    file never moves a document and equal documents share a split. Local files are read here, to be checked
-    and fingerprinted, and again at every pass; they are never held in memory.
+    Raises:
+        FileNotFoundError: none of them.
+    """
+    if name == EMBEDDED or isinstance(name, (TextFiles, HubText)):
+        return str(name) if isinstance(name, Path) else name
+    if Path(name).exists():
+        return TextFiles(path=str(name))
+    match = _HUB_NAME.fullmatch(str(name))
+    if match is None or isinstance(name, Path):
+        raise _nothing_there(str(name))
+    return HubText(dataset=match["dataset"], name=match["name"] or None, split=match["split"])
+
+
+def _nothing_there(path: str) -> FileNotFoundError:
+    return FileNotFoundError(
+        f'no corpus or path "{path}": give "{EMBEDDED}", a {known_files()} file, a folder of them, or a Hub dataset '
+        "as OWNER/NAME:CONFIGURATION:SPLIT"
+    )
+
+
+def open_corpus(name: CorpusName | Path) -> Corpus:
+    """The embedded corpus "english", local text (a file or a folder of them), or text of a Hub dataset.
+
+    A line of a `.jsonl` file is an object whose column `text` is one document (blank ones are passed over), and so
+    is a row of a `.parquet` file. A `.txt` file is cut at empty lines, else line ends, else blanks, into documents of
+    about 4000 characters. A hash of its text puts a local document into its split (92 % train, 4 % validation, 4 %
+    test), so adding a file never moves a document and equal documents share a split. Local files are read here, to
+    be checked and fingerprinted, and again at every pass; they are never held in memory. Documents of a Hub split
+    are divided in the same way, those of a split that is not for training between validation and test alone.
 
     Raises:
         FileNotFoundError: neither a corpus nor a path has this name.
-        ValueError: another extension, not UTF-8, a line without `text`, or a split without documents.
+        ValueError: another extension, not UTF-8, a line without `text`, or a split without documents; a Hub dataset
+            that cannot be read.
     """
-    if name == EMBEDDED:
-        fingerprint, documents = _english()
-        return Corpus(name=EMBEDDED, fingerprint=fingerprint, read=lambda: iter(documents))
-    files = _text_files(Path(name))
-    corpus = Corpus(name=str(name), fingerprint=_fingerprint(files), read=lambda: _local_documents(files))
+    source = corpus_source(name)
+    if isinstance(source, HubText):
+        return _hub_corpus(source, stored_text(source))
+    if isinstance(source, TextFiles):
+        return _local_corpus(source)
+    fingerprint, documents = _english()
+    return Corpus(name=EMBEDDED, fingerprint=fingerprint, read=lambda: iter(documents))
+
+
+def _local_corpus(source: TextFiles) -> Corpus:
+    if not Path(source.path).exists():
+        raise _nothing_there(source.path)
+    files = text_files(Path(source.path))
+    corpus = Corpus(
+        name=source.path,
+        fingerprint=fingerprint_of_files(files, source.column),
+        read=lambda: _local_documents(files, source.column),
+    )
     _check_splits(corpus)
     return corpus
+
+
+def _hub_corpus(source: HubText, stored: StoredText) -> Corpus:
+    """`stored` is what makes its documents what they are, and the kind of its split how they are divided."""
+    training = stored.split.startswith("train")
+
+    def read() -> Iterator[Document]:
+        for number, text in enumerate(stored.texts(), start=1):
+            split = split_of(text) if training else held_out_split_of(text)
+            yield Document(title=f"{source}:{number}", text=text, split=split, source=source.dataset, year=None)
+
+    kind = b"pliant hub text 1 train " if training else b"pliant hub text 1 held out "
+    return Corpus(
+        name=str(source),
+        fingerprint=fingerprint_of(kind + stored.fingerprint.encode()),
+        read=read,
+        more=f"raise documents of the corpus ({source.documents:,} now)",
+    )
 
 
 def read_asset(name: str) -> bytes:
@@ -82,36 +145,6 @@ def _english() -> tuple[str, tuple[Document, ...]]:
     return fingerprint_of(content), tuple(Document(**json.loads(line)) for line in content.splitlines())
 
 
-def _text_files(path: Path) -> tuple[Path, ...]:
-    """`path` itself, or every file below it in sorted order, hidden ones aside."""
-    if not path.exists():
-        raise FileNotFoundError(
-            f'no corpus or path "{path}": give "{EMBEDDED}", a .txt or .jsonl file, or a folder of them'
-        )
-    found = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    files = sorted(file for file in found if not _is_hidden(file.relative_to(path)))
-    for file in files:
-        if file.suffix not in (".txt", ".jsonl"):
-            raise ValueError(f'{file}: extension "{file.suffix}", expected .txt or .jsonl; convert or move it')
-    if not files:
-        raise ValueError(f"{path}: no files in this folder, expected .txt or .jsonl files")
-    return tuple(files)
-
-
-def _is_hidden(relative: Path) -> bool:
-    return any(part.startswith(".") for part in relative.parts)
-
-
-def _fingerprint(files: tuple[Path, ...]) -> str:
-    """Hash over the kind and content of the files in sorted order; their names do not matter otherwise."""
-    total = hashlib.sha256(_LOCAL_FORMAT)
-    for file in files:
-        with file.open("rb") as stream:
-            content = hashlib.file_digest(stream, "sha256")
-        total.update(f"{file.suffix} {content.hexdigest()}\n".encode())
-    return f"sha256:{total.hexdigest()}"
-
-
 def _check_splits(corpus: Corpus) -> None:
     count = dict.fromkeys(SPLITS, 0)
     for document in corpus.read():
@@ -125,18 +158,11 @@ def _check_splits(corpus: Corpus) -> None:
         )
 
 
-def _local_documents(files: tuple[Path, ...]) -> Iterator[Document]:
+def _local_documents(files: tuple[Path, ...], column: str) -> Iterator[Document]:
     for file in files:
-        texts = _passages if file.suffix == ".txt" else _jsonl_texts
-        try:
-            with file.open(encoding="utf-8-sig") as stream:
-                for number, text in texts(stream):
-                    title = f"{file.name}:{number}"
-                    yield Document(title=title, text=text, split=split_of(text), source=file.name, year=None)
-        except UnicodeDecodeError as error:
-            raise ValueError(
-                f"{file}: not UTF-8 at byte offset {_first_bad_byte(file)} ({error.reason}); convert the file"
-            ) from error
+        for number, text in texts_of(file, column):
+            title = f"{file.name}:{number}"
+            yield Document(title=title, text=text, split=split_of(text), source=file.name, year=None)
 
 
 def split_of(text: str) -> Split:
@@ -145,61 +171,6 @@ def split_of(text: str) -> Split:
     return "train" if percent < 92 else "validation" if percent < 96 else "test"
 
 
-def _passages(stream: TextIO) -> Iterator[tuple[int, str]]:
-    """(number, passage): cut where the last half of 4000 characters has its best boundary."""
-    numbers = itertools.count(1)
-    rest = ""
-    while chunk := stream.read(1 << 20):
-        rest += chunk
-        while len(rest) > PASSAGE_CHARACTERS:
-            cut = _boundary(rest)
-            if passage := rest[:cut].strip():
-                yield next(numbers), passage
-            rest = rest[cut:]
-    if passage := rest.strip():
-        yield next(numbers), passage
-
-
-def _boundary(text: str) -> int:
-    low, high = PASSAGE_CHARACTERS // 2, PASSAGE_CHARACTERS
-    for mark in ("\n\n", "\n", " "):
-        if (at := text.rfind(mark, low, high)) >= 0:
-            return at + len(mark)
-    return high
-
-
-def _jsonl_texts(stream: TextIO) -> Iterator[tuple[int, str]]:
-    """(line number, text) of every line that holds more than blanks."""
-    for number, line in enumerate(stream, start=1):
-        if line.strip() and (text := _text_column(line, f"{stream.name}, line {number}")).strip():
-            yield number, text
-
-
-def _text_column(line: str, place: str) -> str:
-    expected = 'expected a JSON object with a string column "text"'
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{place}: not JSON ({error.msg}), {expected}") from error
-    if not isinstance(row, dict):
-        raise ValueError(f"{place}: a {type(row).__name__}, {expected}")
-    if "text" not in row:
-        raise ValueError(f"{place}: columns {sorted(row)}, {expected}; rename the column that holds the text")
-    text = row["text"]
-    if not isinstance(text, str):
-        raise ValueError(f'{place}: "text" is a {type(text).__name__}, {expected}')
-    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError(f'{place}: "text" holds half a surrogate pair, not a character; repair or drop the line')
-    return text
-
-
-def _first_bad_byte(file: Path) -> int:
-    offset = 0
-    with file.open("rb") as stream:
-        for line in stream:
-            try:
-                line.decode()
-            except UnicodeDecodeError as error:
-                return offset + error.start
-            offset += len(line)
-    raise AssertionError(f"{file} changed while it was read")
+def held_out_split_of(text: str) -> Split:
+    """Validation or test, half of each, from the SHA-256 of the text alone."""
+    return "validation" if hashlib.sha256(text.encode()).digest()[0] < 128 else "test"

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Integer
 
+from pliant.data.cache import cache_folder
 from pliant.data.corpora import Corpus, Split
 from pliant.data.tokenizers import Tokenizer
 from pliant.records.identity import digest
@@ -32,13 +33,12 @@ class PackedStream:
         return self.byte_count / len(self.tokens)
 
 
-def cache_folder() -> Path:
-    """`$PLIANT_CACHE`, else `~/.cache/pliant`: packed streams, shared by all studies, safe to delete."""
-    return Path(os.environ.get("PLIANT_CACHE") or Path.home() / ".cache" / "pliant")
-
-
 def pack(corpus: Corpus, split: Split, tokenizer: Tokenizer) -> PackedStream:
-    """Tokenise `split` of `corpus`, or open the packed file if it is there already."""
+    """Tokenise `split` of `corpus`, or open the packed file if it is there already.
+
+    Raises:
+        ValueError: no document of `corpus` is in `split`.
+    """
     fingerprint = "sha256:" + digest([PACKING_VERSION, corpus.fingerprint, tokenizer.fingerprint, split], length=64)
     folder = cache_folder() / "streams" / fingerprint.removeprefix("sha256:")[:24]
     if not (folder / "stream.json").is_file():
@@ -66,6 +66,8 @@ def _write(folder: Path, corpus: Corpus, split: Split, tokenizer: Tokenizer) -> 
             for ids in tokenizer.encode(texts()):
                 file.write(ids.astype(dtype).tobytes())
                 file.write(separator.tobytes())
+        if not byte_count:
+            raise ValueError(f"{corpus.name} has no {split} text; name a corpus or a split of it that has")
         about = {
             "dtype": dtype.name,
             "byte_count": byte_count,

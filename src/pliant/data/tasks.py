@@ -18,10 +18,14 @@ _MARKOV_WINDOWS: dict[Split, int] = {"train": 16384, "validation": 512, "test": 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class EncodedSplit:
-    """Rows of token ids; `targets` is `IGNORED` wherever no loss is taken (prompts, padding)."""
+    """Rows of token ids; `targets` is `IGNORED` wherever no loss is taken (prompts, padding).
+
+    `block_starts` holds the first row of each block whose losses are summed; None: blocks of equally many rows.
+    """
 
     inputs: Int[np.ndarray, "rows length"]
     targets: Int[np.ndarray, "rows length"]
+    block_starts: Int[np.ndarray, " blocks"] | None = None
 
     def __len__(self) -> int:
         return len(self.inputs)

@@ -25,6 +25,8 @@ class Tokenizer:
     """Turns text into token ids. `backend` is a transformers fast tokenizer; bytes are encoded without it.
 
     `separator` goes between documents and stands for `separator_bytes` bytes: a blank line, or an end token (none).
+    `beginning` is what its own default encoding puts before every text (BOS of Llama and Gemma), () if nothing:
+    models trained with it predict badly without.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Tokenizer:
     vocabulary_size: int
     separator: tuple[int, ...]
     separator_bytes: int
+    beginning: tuple[int, ...]
     backend: Any
 
     def encode(self, texts: Iterable[str]) -> Iterator[Int[np.ndarray, " tokens"]]:
@@ -65,6 +68,11 @@ def open_tokenizer(name: str) -> Tokenizer:
         backend = AutoTokenizer.from_pretrained(name)
     except Exception as error:  # tokenizers raises bare Exception on a damaged file, transformers almost anything
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if _is_sentencepiece(name, str(error)):
+            raise TokenizerError(
+                f"the tokenizer {name!r} comes as tokenizer.model without tokenizer.json, and could not be converted "
+                f"({first}); pip install sentencepiece protobuf, or put its tokenizer.json beside it"
+            ) from error
         raise TokenizerError(
             f"no tokenizer opens at {name!r} ({first}); "
             "give 'bytes', a folder with tokenizer.json, or a Hugging Face name"
@@ -72,6 +80,13 @@ def open_tokenizer(name: str) -> Tokenizer:
     if not backend.is_fast:
         raise TokenizerError(f"the tokenizer {name!r} has no tokenizer.json (fast version); convert it first")
     return _wrap(name, backend)
+
+
+def _is_sentencepiece(name: str, error: str) -> bool:
+    """Whether transformers failed on a sentencepiece model, which it converts only with two more packages."""
+    if Path(name).is_dir():
+        return (Path(name) / "tokenizer.model").is_file() and not (Path(name) / "tokenizer.json").is_file()
+    return "sentencepiece" in error.lower() or "tiktoken" in error.lower()
 
 
 def _wrap(name: str, backend: Any) -> Tokenizer:
@@ -87,8 +102,16 @@ def _wrap(name: str, backend: Any) -> Tokenizer:
         vocabulary_size=1 + max(backend.get_vocab().values(), default=-1),  # ids may have gaps
         separator=separator,
         separator_bytes=separator_bytes,
+        beginning=_beginning(backend),
         backend=backend,
     )
+
+
+def _beginning(backend: Any) -> tuple[int, ...]:
+    """The ids in front of the text's own in the default encoding of a text."""
+    own = backend("a", add_special_tokens=False).input_ids
+    whole = backend("a").input_ids
+    return next((tuple(whole[:at]) for at in range(len(whole)) if own and whole[at : at + len(own)] == own), ())
 
 
 def _byte_tokenizer() -> Any:

@@ -29,7 +29,7 @@ def loss_measurement(
 ) -> Measurement:
     """Mean cross-entropy over the scored targets: sum of nats / number of targets, in nats per token."""
     sums, counts = _row_sums(model, split, forward, batch_tokens)
-    return _measurement("loss_nats", name, sums, counts, draw, sign)
+    return _measurement("loss_nats", name, sums, counts, draw, sign, split.block_starts)
 
 
 def accuracy_measurement(
@@ -91,8 +91,9 @@ def _measurement(
     counts: Int[np.ndarray, " rows"],
     draw: int | None,
     sign: int | None,
+    starts: Int[np.ndarray, " blocks"] | None = None,
 ) -> Measurement:
-    edges = np.arange(0, len(sums), BLOCK_ROWS)
+    edges = np.arange(0, len(sums), BLOCK_ROWS) if starts is None else starts
     blocks = np.add.reduceat(sums, edges)
     count = np.add.reduceat(counts, edges)
     return Measurement(

@@ -2,14 +2,16 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 
-from pliant.data.corpora import Split, open_corpus
+from pliant.data.corpora import Corpus, CorpusName, Split, corpus_source, open_corpus
+from pliant.data.held_out import SEED, HeldOut, choose_documents, held_out_documents, held_out_windows
+from pliant.data.hub_text import HubText, pinned
 from pliant.data.markov import MARKOV_TASKS, MarkovLanguage, MarkovWindows
-from pliant.data.streams import PackedStream, pack
+from pliant.data.streams import pack
 from pliant.data.tasks import EncodedSplit, EncodedTask, TaskError, encode_markov_task, encode_text_task
 from pliant.data.text_tasks import open_text_task
 from pliant.data.tokenizers import Tokenizer, open_tokenizer
@@ -17,20 +19,24 @@ from pliant.data.windows import ShuffledStream, Windows, WindowSource
 from pliant.execution.engine import UserError
 from pliant.records.identity import digest
 
-_HELD_OUT_SEED = 20_250_319  # any fixed number: which held-out windows are taken must never change
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaterialSpec:
-    """What to open: hashable, picklable, the same in every process."""
+    """What to open: hashable, picklable, the same in every process.
 
-    corpus: str
+    `held_out_bytes` asks for whole documents instead of windows. `outside` says that the models were not trained by
+    pliant: their held-out rows begin as their tokenizer begins a text.
+    """
+
+    corpus: CorpusName
     tokenizer: str
     context: int
     held_out_split: str
     held_out_tokens: int
     task_rows: int
     tasks: tuple[str, ...]
+    held_out_bytes: int | None = None
+    outside: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -56,10 +62,10 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Training:
-    """The pre-training data; `source(seed)` is the windows in the order of one seed."""
+    """The pre-training data. Text is packed when it is first asked for: what only measures never reads it."""
 
-    language: MarkovLanguage | None
-    stream: PackedStream | None
+    text: MarkovLanguage | Corpus
+    tokenizer: Tokenizer
     context: int
 
     def calibration(self, tokens: int) -> "Calibration":
@@ -82,26 +88,48 @@ class Training:
         )
 
     def source(self, seed: int) -> WindowSource:
-        if self.language is not None:
-            return MarkovWindows(language=self.language, stream="train", seed=seed, context=self.context)
-        assert self.stream is not None, "text corpora are packed"
-        return ShuffledStream(
-            tokens=self.stream.tokens, fingerprint=self.stream.fingerprint, context=self.context, seed=seed
-        )
+        """The windows in the order of one seed.
+
+        Raises:
+            ValueError: the corpus has no text to train on.
+        """
+        if isinstance(self.text, MarkovLanguage):
+            return MarkovWindows(language=self.text, stream="train", seed=seed, context=self.context)
+        stream = pack(self.text, "train", self.tokenizer)
+        return ShuffledStream(tokens=stream.tokens, fingerprint=stream.fingerprint, context=self.context, seed=seed)
 
 
-def markov_language(corpus: str) -> MarkovLanguage | None:
+def markov_language(corpus: CorpusName) -> MarkovLanguage | None:
     """`markov:7` -> the language of seed 7; None for text.
 
     Raises:
         ValueError: `markov:` without a whole number.
     """
-    if not corpus.startswith("markov"):
+    if not isinstance(corpus, str) or not corpus.startswith("markov"):
         return None
     match = re.fullmatch(r"markov:(\d+)", corpus)
     if match is None:
         raise ValueError(f"corpus {corpus!r}: expected markov:SEED with a whole number, such as markov:7")
     return MarkovLanguage(int(match[1]))
+
+
+def settled_corpus(corpus: CorpusName, before: CorpusName | None) -> CorpusName:
+    """`corpus`, a Hub dataset at one commit: the one that the study has `before`, else today's.
+
+    Raises:
+        ValueError: no such corpus, or a Hub dataset that cannot be read.
+    """
+    if markov_language(corpus):
+        return corpus
+    try:
+        source = corpus_source(corpus)
+    except FileNotFoundError as error:
+        raise UserError(str(error)) from error
+    if not isinstance(source, HubText):
+        return corpus
+    if isinstance(before, HubText) and replace(before, revision=None) == source:
+        return before
+    return pinned(source)
 
 
 @lru_cache(maxsize=8)
@@ -120,17 +148,20 @@ def open_materials(spec: MaterialSpec) -> Materials:
 
 def _markov_materials(spec: MaterialSpec, language: MarkovLanguage) -> Materials:
     tasks = {name: _markov_task(name, language, spec) for name in spec.tasks}
+    if spec.held_out_bytes is not None:
+        raise UserError(f"held_out.by: documents has no effect on {spec.corpus}, which has none; leave it out")
     rows = max(1, spec.held_out_tokens // spec.context)
     held = MarkovWindows(language=language, stream=spec.held_out_split, seed=0, context=spec.context)
     windows = held.windows(0, rows)
+    tokenizer = open_tokenizer(spec.tokenizer)
     return Materials(
-        tokenizer=open_tokenizer(spec.tokenizer),
+        tokenizer=tokenizer,
         bytes_per_token=None,
         held_out=EncodedSplit(inputs=windows[:, :-1], targets=windows[:, 1:]),
         held_out_split=spec.held_out_split,
         held_out_fingerprint="sha256:" + digest([held.fingerprint, rows, spec.context], length=64),
         tasks=tasks,
-        training=Training(language=language, stream=None, context=spec.context),
+        training=Training(text=language, tokenizer=tokenizer, context=spec.context),
     )
 
 
@@ -144,7 +175,7 @@ def _markov_task(name: str, language: MarkovLanguage, spec: MaterialSpec) -> Enc
 def _text_materials(spec: MaterialSpec) -> Materials:
     tokenizer = open_tokenizer(spec.tokenizer)
     corpus = open_corpus(spec.corpus)
-    held_out = pack(corpus, "validation" if spec.held_out_split == "validation" else "test", tokenizer)
+    held_out = _held_out(corpus, tokenizer, spec)
     tasks = {
         name: _fewer_rows(encode_text_task(open_text_task(name), tokenizer, spec.context), spec.task_rows)
         for name in spec.tasks
@@ -152,26 +183,23 @@ def _text_materials(spec: MaterialSpec) -> Materials:
     return Materials(
         tokenizer=tokenizer,
         bytes_per_token=held_out.bytes_per_token,
-        held_out=_held_out(held_out, spec),
+        held_out=held_out.rows,
         held_out_split=spec.held_out_split,
-        held_out_fingerprint="sha256:" + digest([held_out.fingerprint, spec.held_out_tokens, spec.context], length=64),
+        held_out_fingerprint=held_out.fingerprint,
         tasks=tasks,
-        training=Training(language=None, stream=pack(corpus, "train", tokenizer), context=spec.context),
+        training=Training(text=corpus, tokenizer=tokenizer, context=spec.context),
     )
 
 
-def _held_out(stream: PackedStream, spec: MaterialSpec) -> EncodedSplit:
-    source = ShuffledStream(
-        tokens=stream.tokens, fingerprint=stream.fingerprint, context=spec.context, seed=_HELD_OUT_SEED
-    )
-    rows = max(1, spec.held_out_tokens // spec.context)
-    if rows > source.windows_per_epoch:
-        raise ValueError(
-            f"the {spec.held_out_split} split of {spec.corpus} has {len(stream.tokens):,} tokens, "
-            f"held_out asks for {spec.held_out_tokens:,}; lower held_out.tokens or give more text"
+def _held_out(corpus: Corpus, tokenizer: Tokenizer, spec: MaterialSpec) -> HeldOut:
+    split: Split = "validation" if spec.held_out_split == "validation" else "test"
+    beginning = tokenizer.beginning if spec.outside else ()
+    if spec.held_out_bytes is None:
+        return held_out_windows(
+            corpus, split, tokenizer, context=spec.context, tokens=spec.held_out_tokens, beginning=beginning
         )
-    windows = source.windows(0, rows)
-    return EncodedSplit(inputs=windows[:, :-1], targets=windows[:, 1:])
+    texts = choose_documents(corpus, split, spec.held_out_bytes)
+    return held_out_documents(texts, tokenizer, context=spec.context, beginning=beginning)
 
 
 def _fewer_rows(task: EncodedTask, rows: int) -> EncodedTask:
@@ -180,7 +208,7 @@ def _fewer_rows(task: EncodedTask, rows: int) -> EncodedTask:
     held_out: tuple[Split, ...] = ("validation", "test")
     for name in held_out:
         split = splits[name]
-        chosen = np.sort(np.random.default_rng(_HELD_OUT_SEED).permutation(len(split))[:rows])
+        chosen = np.sort(np.random.default_rng(SEED).permutation(len(split))[:rows])
         splits[name] = EncodedSplit(inputs=split.inputs[chosen], targets=split.targets[chosen])
     return EncodedTask(
         name=task.name,

@@ -3,13 +3,14 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
 
 from pliant.checkpoints.about import About, CheckpointError
 from pliant.checkpoints.choosing import Place, choose
 from pliant.checkpoints.hub_cache import DownloadCache
 from pliant.checkpoints.hub_client import shapes_of
-from pliant.checkpoints.hub_errors import FAILURES
+from pliant.checkpoints.hub_errors import FAILURES, or_nearest
 from pliant.checkpoints.hub_listing import list_revisions
 from pliant.checkpoints.names import read_name
 from pliant.checkpoints.pins import Pinned, Shapes

@@ -139,6 +139,8 @@ def material_spec(spec: StudySpec, trajectory_spec: TrajectorySpec) -> MaterialS
         held_out_tokens=spec.held_out.tokens,
         task_rows=spec.held_out.task_rows,
         tasks=spec.tasks,
+        held_out_bytes=spec.held_out.bytes if spec.held_out.by == "documents" else None,
+        outside=trajectory_spec.ladder is None,
     )
 
 

@@ -18,6 +18,7 @@ from pliant.studies.cells import CellPlan
 from pliant.studies.cost import Cost, machine_factor
 from pliant.studies.group import GroupJob, missing, recorded_weights, release_model
 from pliant.studies.growth import keep_added
+from pliant.studies.materials import settled_corpus
 from pliant.studies.numerics import choose_numerics
 from pliant.studies.plan import GroupPlan, Plan, plan_study
 from pliant.studies.spec import SpecError, StudySpec
@@ -58,7 +59,8 @@ def prepare(spec: StudySpec, folder: Path) -> StudySpec:
 
 
 def settle(spec: StudySpec, folder: Path) -> StudySpec:
-    """`spec` with the numerics plan and the added rates that `folder` has, or a new plan; nothing is written."""
+    """`spec` with the numerics plan, the added rates and the commit of a Hub corpus that `folder` has, or new ones;
+    nothing is written."""
     file = folder / STUDY_FILE
     if file.is_file():
         before = parse_study(file.read_text(encoding="utf-8"), str(file))
@@ -71,12 +73,14 @@ def settle(spec: StudySpec, folder: Path) -> StudySpec:
                 f"{folder} was created with another numerics plan, which is part of what its records are; "
                 "take numerics out of the study, or give another --out folder"
             )
-        return keep_added(spec, before).model_copy(update={"numerics": before.numerics})
+        corpus = settled_corpus(spec.corpus, before.corpus)
+        return keep_added(spec, before).model_copy(update={"numerics": before.numerics, "corpus": corpus})
     if folder.is_dir() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
         raise SpecError(f"{folder} is not empty and holds no {STUDY_FILE}; give a new folder, or a study's own")
     if folder.exists() and not folder.is_dir():
         raise SpecError(f"{folder} is a file; give a folder")
-    return spec.model_copy(update={"numerics": choose_numerics(spec)})
+    corpus = settled_corpus(spec.corpus, None)
+    return spec.model_copy(update={"numerics": choose_numerics(spec), "corpus": corpus})
 
 
 def schedule(plans: Sequence[Plan]) -> Schedule:

@@ -3,9 +3,11 @@
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from pliant.checkpoints.architecture import PRESETS, Architecture
+from pliant.data.hub_text import HubText
+from pliant.data.text_files import TextFiles
 from pliant.execution.engine import UserError
 from pliant.modifications.merge_weights import MergeWeights, coefficients
 from pliant.records.numerics import Numerics
@@ -16,6 +18,10 @@ from pliant.training.pretraining import Recipe
 
 class SpecError(UserError):
     """A study file that says something pliant does not understand or cannot do."""
+
+
+_HELD_OUT_TOKENS = 32_768
+_HELD_OUT_BYTES = 131_072
 
 
 def _preset(value: Any) -> Any:
@@ -137,20 +143,46 @@ class TrajectorySpec(Section):
 
 class HeldOutSpec(Section):
     """What every theta' is measured on: `tokens` of the held-out pre-training data, `task_rows` rows of each split of a
-    task. `context` is the window; by default the ladder's, or up to 512 of what the checkpoints can take."""
+    task. `context` is the window; by default the ladder's, or up to 512 of what the checkpoints can take.
 
+    `by: documents` takes `bytes` of whole documents instead of windows: the same text for every tokenizer.
+    """
+
+    by: Literal["windows", "documents"] = "windows"
     split: Literal["validation", "test"] = "test"
-    tokens: TokenCount = 32_768
+    tokens: TokenCount = _HELD_OUT_TOKENS
+    bytes: Annotated[TokenCount, Field(ge=8192)] = _HELD_OUT_BYTES
     task_rows: Annotated[int, Field(ge=1)] = 256
     context: Annotated[int, Field(ge=1)] | None = None
 
+    @model_validator(mode="after")
+    def _check(self) -> "HeldOutSpec":
+        if self.by == "documents" and self.tokens != _HELD_OUT_TOKENS:
+            raise ValueError("tokens has no effect with by: documents; set bytes, or leave by out")
+        if self.by == "windows" and self.bytes != _HELD_OUT_BYTES:
+            raise ValueError("bytes has no effect with by: windows; set by: documents, or tokens instead")
+        return self
+
+
+def _kind_of_corpus(value: Any) -> str:
+    if isinstance(value, (dict, HubText)):
+        return "dataset" if isinstance(value, HubText) or "dataset" in value else "path"
+    return "path" if isinstance(value, TextFiles) else "name"
+
+
+CorpusSetting = Annotated[
+    Annotated[str, Tag("name")] | Annotated[TextFiles, Tag("path")] | Annotated[HubText, Tag("dataset")],
+    Discriminator(_kind_of_corpus),
+]
+
 
 class StudySpec(Section):
-    """The whole study. `corpus` is `english`, `markov:SEED`, or a path to text; `tokenizer` is `bytes`, a path or a
-    Hub name, and by default what the corpus or the checkpoints bring along."""
+    """The whole study. `corpus` is `english`, `markov:SEED`, a path to text, a Hub dataset as
+    `OWNER/NAME:CONFIGURATION:SPLIT`, or a mapping with `path` or `dataset` that also names the `column`; `tokenizer`
+    is `bytes`, a path or a Hub name, and by default what the corpus or the checkpoints bring along."""
 
     study: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-    corpus: str = "english"
+    corpus: CorpusSetting = "english"
     tokenizer: str | None = None
     held_out: HeldOutSpec = HeldOutSpec()
     trajectories: Annotated[tuple[TrajectorySpec, ...], Field(min_length=1)]

@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ from pydantic import ValidationError
 
 from pliant.checkpoints.architecture import Architecture
 from pliant.checkpoints.sources import is_repository
-from pliant.data.corpora import EMBEDDED
+from pliant.data.corpora import EMBEDDED, CorpusName
+from pliant.data.hub_text import HubText
+from pliant.data.text_files import TextFiles
 from pliant.records.numerics import Numerics
 from pliant.studies.modification_spec import (
     FineTuneSpec,
@@ -97,14 +100,18 @@ def _anchored(spec: StudySpec, folder: Path) -> StudySpec:
         return tuple(entry.model_copy(update={"path": anchored(entry.path)}) for entry in given)
 
     trajectories = tuple(t.model_copy(update={"checkpoints": checkpoints(t.checkpoints)}) for t in spec.trajectories)
-    named = (None if spec.corpus == EMBEDDED else spec.corpus, spec.tokenizer)
-    beside = [name for name in named if name and (folder / name).exists()]
-    update: dict[str, Any] = {"trajectories": trajectories}
-    if spec.corpus in beside:
-        update["corpus"] = str(folder / spec.corpus)
-    if spec.tokenizer in beside:
-        update["tokenizer"] = str(folder / str(spec.tokenizer))
+    update: dict[str, Any] = {"trajectories": trajectories, "corpus": _anchored_corpus(spec.corpus, folder)}
+    if spec.tokenizer and (folder / spec.tokenizer).exists():
+        update["tokenizer"] = str(folder / spec.tokenizer)
     return spec.model_copy(update=update)
+
+
+def _anchored_corpus(corpus: CorpusName, folder: Path) -> CorpusName:
+    if isinstance(corpus, TextFiles):
+        return replace(corpus, path=str(folder / corpus.path))
+    if isinstance(corpus, str) and corpus != EMBEDDED and (folder / corpus).exists():
+        return str(folder / corpus)
+    return corpus
 
 
 def to_yaml(spec: StudySpec) -> str:
@@ -145,6 +152,6 @@ def _known_keys() -> set[str]:
         FineTuneSpec,
         HeldOutSpec,
     )
-    settings = (Recipe, Schedule, Optimisation, Architecture, Numerics)
+    settings = (Recipe, Schedule, Optimisation, Architecture, Numerics, TextFiles, HubText)
     keys = {field.alias or name for model in models for name, field in model.model_fields.items()}
     return keys | {name for kind in settings for name in kind.__dataclass_fields__}

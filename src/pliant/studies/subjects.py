@@ -8,6 +8,7 @@ from pliant.checkpoints.about import About, CheckpointError
 from pliant.checkpoints.sources import Repository, read_source
 from pliant.checkpoints.trajectory import Member, trajectory
 from pliant.checkpoints.weights import stored_fingerprint, stored_parameters
+from pliant.data.corpora import CorpusName
 from pliant.execution.table import Labels
 from pliant.modifications.merge import Part, Parts
 from pliant.records.identity import Json
@@ -102,7 +103,7 @@ def ladder_subjects(
         )
 
 
-def _check_corpus(ladder: Ladder, materials: Materials, corpus: str) -> None:
+def _check_corpus(ladder: Ladder, materials: Materials, corpus: CorpusName) -> None:
     per_epoch = materials.training.source(0).windows_per_epoch
     if per_epoch is None:
         return
