@@ -19,7 +19,7 @@ from pliant.checkpoints.revision import HubRevision
 from pliant.checkpoints.sources import Folder, Repository, read_source
 from pliant.checkpoints.trajectory import Member, in_order, trajectory
 from pliant.checkpoints.weights import stored_tensors
-from pliant.data.streams import cache_folder
+from pliant.data.cache import cache_folder
 from pliant.studies.spec import CheckpointSpec, ChooseSpec, SpecError, TrajectorySpec
 
 Progress = Callable[[int, int], None]
