@@ -156,9 +156,7 @@ def _all_logits(model: Any, rows: Sequence[Row]) -> list[Tensor]:
     """The model as it is on rows without branches, padded on the right, where causal attention does not look."""
     inputs = padded([row.tokens for row in rows], 0).to(model.device)
     logits = model(input_ids=inputs, use_cache=False).logits
-    return [
-        logits[number, [place for part in row.places for place in part]].float() for number, row in enumerate(rows)
-    ]
+    return [logits[number, [place for part in row.places for place in part]].float() for number, row in enumerate(rows)]
 
 
 def _logits_at_places(model: Any, rows: Sequence[Row]) -> list[Tensor]:

@@ -1,5 +1,7 @@
 """One theta' of a cell, and how the base is kept and put back."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +25,17 @@ class Variant:
 def keep_base(model: Any) -> dict[str, Tensor]:
     """A copy of every trained tensor."""
     return {name: tensor.detach().clone() for name, tensor in canonical_tensors(model).items()}
+
+
+@contextmanager
+def base_in_place(model: Any, base: dict[str, Tensor]) -> Iterator[None]:
+    """The model holds the base while the block runs, and what it held before afterwards, bit for bit."""
+    held = keep_base(model)
+    restore(model, base)
+    try:
+        yield
+    finally:
+        restore(model, held)
 
 
 def restore(model: Any, base: dict[str, Tensor]) -> None:

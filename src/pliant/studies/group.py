@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -18,10 +19,11 @@ from pliant.modifications.noise import Noise, noisy_variants
 from pliant.modifications.prune import Prune, pruned_variant
 from pliant.modifications.quantise import Quantise, quantised_variant
 from pliant.modifications.sweep import in_one_sweep, sweeps_pay, swept_variant, train_sweep
-from pliant.modifications.variant import Variant, keep_base, restore
+from pliant.modifications.variant import Variant, base_in_place, keep_base, restore
 from pliant.records.identity import Json
 from pliant.records.numerics import Numerics
 from pliant.records.record import Measurement, Record
+from pliant.studies.asked import COMPARED, base_outputs
 from pliant.studies.cells import CellPlan, EvaluationPlan
 from pliant.studies.materials import Materials, open_materials
 from pliant.studies.measure import Scene, measure
@@ -47,7 +49,8 @@ class GroupJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Bench:
-    """The opened checkpoint, what to measure it on, the cells to do, and the sweeps trained so far, by cell."""
+    """The opened checkpoint, what to measure it on, the cells to do, the sweeps trained so far, by cell, and what
+    the base puts out, by the evaluation that compares with it."""
 
     store: Store
     numerics: Numerics
@@ -57,6 +60,7 @@ class _Bench:
     forward: Forward
     todo: Sequence[CellPlan]
     swept: dict[str, Trained]
+    references: dict[str, Sequence[Any]]
 
 
 def measure_group(job: GroupJob, progress: Progress) -> None:
@@ -94,6 +98,7 @@ def _set_up(job: GroupJob, store: Store, todo: Sequence[CellPlan]) -> _Bench:
         forward=choose_forward(checkpoint.model, job.numerics.forward),
         todo=todo,
         swept={},
+        references={},
     )
 
 
@@ -157,13 +162,20 @@ def _write_records(bench: _Bench, cell: CellPlan) -> None:
     wanted = missing(bench.store, cell)
     found: dict[str, list[Measurement]] = {evaluation.key: [] for evaluation in wanted}
     details: dict[str, Json] = {}
+    refused: dict[str, str] = {}
     diverged = False
     for variant in _variants(bench, cell):
         details.update(variant.details or {})
         diverged = diverged or variant.diverged
         for evaluation in wanted:
-            found[evaluation.key] += measure(evaluation.kind, _scene(bench, variant, evaluation.task))
+            if evaluation.key not in refused:
+                try:
+                    found[evaluation.key] += measure(evaluation.kind, _scene(bench, variant, evaluation))
+                except ValueError as problem:  # this one cannot be had; the others of the cell go on
+                    refused[evaluation.key] = str(problem)
     for evaluation in wanted:
+        if evaluation.key in refused:
+            continue
         record = Record(
             cell=cell.identity,
             evaluation=evaluation.identity,
@@ -173,15 +185,29 @@ def _write_records(bench: _Bench, cell: CellPlan) -> None:
             details=details,
         )
         bench.store.write(cell.key, evaluation.key, record)
+    if refused:
+        raise ValueError("; ".join(dict.fromkeys(refused.values())))
 
 
-def _scene(bench: _Bench, variant: Variant, task: str | None) -> Scene:
+def _reference(bench: _Bench, evaluation: EvaluationPlan) -> Sequence[Any]:
+    """What the base puts out, made once a checkpoint, with the base put back for that moment."""
+    if evaluation.key not in bench.references:
+        model, batch_tokens = bench.checkpoint.model, bench.numerics.evaluation_batch_tokens
+        with base_in_place(model, bench.base):
+            outputs = base_outputs(evaluation.settings, model, bench.materials, bench.forward, batch_tokens)
+        bench.references[evaluation.key] = outputs
+    return bench.references[evaluation.key]
+
+
+def _scene(bench: _Bench, variant: Variant, evaluation: EvaluationPlan) -> Scene:
     return Scene(
         variant=variant,
         checkpoint=bench.checkpoint,
         materials=bench.materials,
         base=bench.base,
-        task=task,
+        task=evaluation.task,
+        settings=evaluation.settings,
+        reference=_reference(bench, evaluation) if evaluation.kind in COMPARED else None,
         forward=bench.forward,
         batch_tokens=bench.numerics.evaluation_batch_tokens,
     )

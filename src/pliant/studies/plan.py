@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pliant.checkpoints.about import CheckpointError
 from pliant.execution.table import PlannedCell
+from pliant.studies.asked import asked_of, with_asked
 from pliant.studies.cells import CellPlan, cells_of, evaluation
 from pliant.studies.ladder import Ladder, LadderMember
 from pliant.studies.materials import MaterialSpec, markov_language, open_materials
@@ -68,9 +69,11 @@ def _groups(spec: StudySpec, trajectory_spec: TrajectorySpec, folder: Path) -> I
         subjects = [outside_subject(member, materials) for member in members_of(trajectory_spec)]
         check_places(subjects, trajectory_spec.name)
     shared = [evaluation("pretraining-loss", {"data": materials.held_out_fingerprint}, None)]
+    asked = asked_of(spec, materials)
     for subject in subjects:
         # two entries of modifications may name the same cell, such as a strength in two sweeps: it is one cell
-        cells = tuple({c.key: c for c in cells_of(spec, trajectory_spec.name, subject, materials, shared)}.values())
+        planned = cells_of(spec, trajectory_spec.name, subject, materials, shared)
+        cells = tuple({cell.key: with_asked(cell, asked) for cell in planned}.values())
         yield GroupPlan(
             name=f"{trajectory_spec.name}, {subject.name}",
             place=subject.place,

@@ -4,7 +4,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from pliant.checkpoints.architecture import PRESETS, Architecture
 from pliant.execution.engine import UserError
@@ -14,6 +14,8 @@ from pliant.modifications.prune import Prune
 from pliant.modifications.quantise import Granularity, Quantise
 from pliant.records.numerics import Numerics
 from pliant.records.units import parse_tokens
+from pliant.studies.evaluation_spec import EvaluationSpec
+from pliant.studies.section import Section as _Section
 from pliant.training.loop import Optimisation
 from pliant.training.pretraining import Recipe
 from pliant.training.schedules import Schedule
@@ -42,10 +44,6 @@ def _preset(value: Any) -> Any:
     if value not in PRESETS:
         raise ValueError(f"no preset {value!r}; known are {', '.join(PRESETS)}, or give width, layers, heads, ...")
     return PRESETS[value]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class LadderSpec(_Section):
@@ -244,6 +242,7 @@ class StudySpec(_Section):
     held_out: HeldOutSpec = HeldOutSpec()
     trajectories: Annotated[tuple[TrajectorySpec, ...], Field(min_length=1)]
     modifications: tuple[ModificationSpec, ...] = ()
+    evaluations: tuple[EvaluationSpec, ...] = ()
     numerics: Numerics = Numerics()
     snapshot_seconds: Annotated[float, Field(gt=0)] = 20.0
 
@@ -252,6 +251,11 @@ class StudySpec(_Section):
         names = [trajectory.name for trajectory in self.trajectories]
         if len(set(names)) != len(names):
             raise ValueError("trajectories must have different names")
+        kinds = ("none", *(name.replace("_", "-") for name in ModificationSpec.model_fields))
+        for entry in self.evaluations:
+            for name in entry.on or ():
+                if name.replace("_", "-") not in kinds:
+                    raise ValueError(f"evaluations: on names {name!r}; known are {', '.join(kinds)}")
         return self
 
     @property

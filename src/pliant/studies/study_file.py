@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from pliant.checkpoints.architecture import Architecture
 from pliant.data.corpora import EMBEDDED
 from pliant.records.numerics import Numerics
+from pliant.studies.evaluation_spec import SECTIONS
 from pliant.studies.spec import (
     CheckpointSpec,
     FineTuneSpec,
@@ -96,7 +97,8 @@ def _anchored(spec: StudySpec, folder: Path) -> StudySpec:
     trajectories = tuple(t.model_copy(update={"checkpoints": checkpoints(t.checkpoints)}) for t in spec.trajectories)
     named = (None if spec.corpus == EMBEDDED else spec.corpus, spec.tokenizer)
     beside = [name for name in named if name and (folder / name).exists()]
-    update: dict[str, Any] = {"trajectories": trajectories}
+    evaluations = tuple(entry.anchored(anchored) for entry in spec.evaluations)
+    update: dict[str, Any] = {"trajectories": trajectories, "evaluations": evaluations}
     if spec.corpus in beside:
         update["corpus"] = str(folder / spec.corpus)
     if spec.tokenizer in beside:
@@ -139,6 +141,7 @@ def _known_keys() -> set[str]:
         PruneSpec,
         FineTuneSpec,
         HeldOutSpec,
+        *SECTIONS,
     )
     settings = (Recipe, Schedule, Optimisation, Architecture, Numerics)
     keys = {name for model in models for name in model.model_fields}
