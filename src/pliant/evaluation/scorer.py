@@ -148,7 +148,7 @@ def _scores(logits: Float[Tensor, "places vocabulary"], continuations: Sequence[
     lengths = [len(continuation) for continuation in continuations]
     return [
         Score(log_probability=float(part.sum()), greedy=bool(hits.all()))
-        for part, hits in zip(chosen.split(lengths), likeliest.split(lengths), strict=True)
+        for part, hits in zip(torch.split(chosen, lengths), torch.split(likeliest, lengths), strict=True)
     ]
 
 
