@@ -17,6 +17,7 @@ from pliant.execution.table import Table
 from pliant.records.expectation import ExpectationResult
 from pliant.records.identity import Json
 from pliant.records.units import MARGIN_NATS
+from pliant.report.benchmarks import RULE, change_words, row_name, with_interval
 from pliant.report.figure import FORMULA, Ledger
 from pliant.report.sections import section
 
@@ -79,7 +80,7 @@ def render(
         "readings": ledger.to_json(),
         "formulas": {str(kind): words for kind, words in FORMULA.items()},
     }
-    return render_page("page", data, title=title, notes=notes, expectations=expectations, sections=sections)
+    return render_page("page", data, title=title, notes=notes, expectations=expectations, sections=sections, rule=RULE)
 
 
 def render_page(name: str, data: Json, **context: object) -> str:
@@ -88,6 +89,7 @@ def render_page(name: str, data: Json, **context: object) -> str:
         loader=PackageLoader("pliant", "report"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
+    environment.filters |= {"change": change_words, "scored": with_interval, "row_name": row_name}
     return environment.get_template(f"{name}.j2").render(
         data=Markup(embedded(data)),
         plotly=Markup(plotly_script()),

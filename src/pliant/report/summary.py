@@ -8,6 +8,7 @@ from pliant.execution.table import Table
 from pliant.records.identity import Json
 from pliant.records.units import MARGIN_NATS, format_tokens
 from pliant.report.advice import Advice, advise
+from pliant.report.benchmarks import BenchmarkRow, benchmark_rows
 from pliant.report.caveats import caveats
 from pliant.report.confirmation import Confirmation, confirmations
 from pliant.report.confounds import Confounds, confounds
@@ -42,6 +43,7 @@ class StudySummary:
     noise: tuple[str, ...]
     fixed_rates: tuple[str, ...]
     findings: tuple[Finding, ...]
+    benchmarks: tuple[BenchmarkRow, ...]
     caveats: tuple[str, ...]
     missing: int
     failed: int
@@ -94,6 +96,7 @@ def summarise_study(study: Study, *, margin: float = MARGIN_NATS) -> StudySummar
         noise=noise_sentences(study, findings),
         fixed_rates=fixed_rate_sentences(study, findings),
         findings=findings,
+        benchmarks=benchmark_rows(study),
         caveats=caveats(study, findings),
         missing=study.table.missing,
         failed=len(study.table.failed),

@@ -8,6 +8,9 @@ from pliant.statistics.levels import group_sums, pseudo_values, without_each
 from pliant.statistics.reading import Reading
 from pliant.statistics.sensitivity import Copy, paired_draws, require_same_tokens, sensitivity
 
+_ON_TASKS = ("task-loss", "harness", "choices")
+"""Evaluations whose `task` is what they measure; elsewhere it is what was fine-tuned on."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesKey:
@@ -95,7 +98,7 @@ def _key(row: Reading) -> SeriesKey:
         evaluation=row.evaluation,
         metric=row.metric,
         split=row.split,
-        task=row.task if row.evaluation == "task-loss" else None,
+        task=row.task if row.evaluation in _ON_TASKS else None,
         tensor=row.tensor,
     )
 

@@ -11,6 +11,7 @@ from pliant.modifications.prune import Prune
 from pliant.modifications.quantise import Quantise
 from pliant.modifications.wanda import Wanda
 from pliant.records.identity import SCHEMA_VERSION, Json, digest, identity
+from pliant.studies.evaluation_spec import EvaluationSettings
 from pliant.studies.materials import Materials
 from pliant.studies.neighbours import Partners
 from pliant.studies.spec import StudySpec
@@ -21,12 +22,17 @@ Modification = Noise | Quantise | Prune | Wanda | Interpolate | FineTune | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationPlan:
-    """One evaluation of a cell: its id, what makes it what it is, and the labels of its rows."""
+    """One evaluation of a cell: its id, what makes it what it is, and the labels of its rows.
+
+    `settings` is what the study says of it, where it says something; `tokens` what one theta' takes, for estimates.
+    """
 
     key: str
     kind: str
     identity: dict[str, Json]
     task: str | None
+    settings: EvaluationSettings | None = None
+    tokens: int = 0
 
     @property
     def labels(self) -> Labels:

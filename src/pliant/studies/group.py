@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pliant.checkpoints.about import CheckpointError
 from pliant.checkpoints.folder import Checkpoint
@@ -13,10 +14,11 @@ from pliant.checkpoints.resident import Resident
 from pliant.execution.engine import Progress, UserError
 from pliant.execution.store import Store
 from pliant.modifications.merge import open_parts
-from pliant.modifications.variant import Variant, keep_base, restore
+from pliant.modifications.variant import Variant, base_in_place, keep_base, restore
 from pliant.records.identity import Json
 from pliant.records.numerics import Numerics
 from pliant.records.record import Measurement, Record
+from pliant.studies.asked import COMPARED, base_outputs
 from pliant.studies.cells import CellPlan, EvaluationPlan
 from pliant.studies.materials import Materials, open_materials
 from pliant.studies.measure import Scene, measure
@@ -89,6 +91,7 @@ def _set_up(job: GroupJob, store: Store, todo: Sequence[CellPlan]) -> Bench:
         partners=job.group.partners,
         todo=todo,
         swept={},
+        references={},
     )
 
 
@@ -152,13 +155,20 @@ def _write_records(bench: Bench, cell: CellPlan) -> None:
     wanted = missing(bench.store, cell)
     found: dict[str, list[Measurement]] = {evaluation.key: [] for evaluation in wanted}
     details: dict[str, Json] = {}
+    refused: dict[str, str] = {}
     diverged = False
     for variant in variants(bench, cell):
         details.update(variant.details or {})
         diverged = diverged or variant.diverged
         for evaluation in wanted:
-            found[evaluation.key] += measure(evaluation.kind, _scene(bench, variant, evaluation.task))
+            if evaluation.key not in refused:
+                try:
+                    found[evaluation.key] += measure(evaluation.kind, _scene(bench, variant, evaluation))
+                except ValueError as problem:  # this one cannot be had; the others of the cell go on
+                    refused[evaluation.key] = str(problem)
     for evaluation in wanted:
+        if evaluation.key in refused:
+            continue
         record = Record(
             cell=cell.identity,
             evaluation=evaluation.identity,
@@ -168,15 +178,29 @@ def _write_records(bench: Bench, cell: CellPlan) -> None:
             details=details,
         )
         bench.store.write(cell.key, evaluation.key, record)
+    if refused:
+        raise ValueError("; ".join(dict.fromkeys(refused.values())))
 
 
-def _scene(bench: Bench, variant: Variant, task: str | None) -> Scene:
+def _reference(bench: Bench, evaluation: EvaluationPlan) -> Sequence[Any]:
+    """What the base puts out, made once a checkpoint, with the base put back for that moment."""
+    if evaluation.key not in bench.references:
+        model, batch_tokens = bench.checkpoint.model, bench.numerics.evaluation_batch_tokens
+        with base_in_place(model, bench.base):
+            outputs = base_outputs(evaluation.settings, model, bench.materials, bench.forward, batch_tokens)
+        bench.references[evaluation.key] = outputs
+    return bench.references[evaluation.key]
+
+
+def _scene(bench: Bench, variant: Variant, evaluation: EvaluationPlan) -> Scene:
     return Scene(
         variant=variant,
         checkpoint=bench.checkpoint,
         materials=bench.materials,
         base=bench.base,
-        task=task,
+        task=evaluation.task,
+        settings=evaluation.settings,
+        reference=_reference(bench, evaluation) if evaluation.kind in COMPARED else None,
         forward=bench.forward,
         batch_tokens=bench.numerics.evaluation_batch_tokens,
     )

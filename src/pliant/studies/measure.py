@@ -1,8 +1,9 @@
 """The evaluations a study can ask for, by kind: theta' -> measurements."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -11,19 +12,26 @@ from pliant.checkpoints.weights import canonical_tensors, distance, norms, root_
 from pliant.evaluation.losses import accuracy_measurement, loss_measurement
 from pliant.modifications.variant import Variant
 from pliant.records.record import Measurement
+from pliant.studies.asked import measure_asked
+from pliant.studies.evaluation_spec import EvaluationSettings
 from pliant.studies.materials import Materials
 from pliant.training.decoder import Forward
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """What an evaluation may look at: the model that holds theta', the base, the data."""
+    """What an evaluation may look at: the model that holds theta', the base, the data, and its own settings.
+
+    `reference` is what the base puts out, where the evaluation compares with that.
+    """
 
     variant: Variant
     checkpoint: Checkpoint
     materials: Materials
     base: Mapping[str, Tensor]
     task: str | None
+    settings: EvaluationSettings | None
+    reference: Sequence[Any] | None
     forward: Forward
     batch_tokens: int
 
@@ -103,9 +111,26 @@ def _weights(scene: Scene) -> list[Measurement]:
     ]
 
 
+def _asked(scene: Scene) -> list[Measurement]:
+    assert scene.settings is not None, "what the study asks for brings its settings"
+    return measure_asked(
+        scene.settings,
+        scene.checkpoint.model,
+        scene.materials,
+        scene.variant,
+        scene.reference,
+        forward=scene.forward,
+        batch_tokens=scene.batch_tokens,
+    )
+
+
 _KINDS: dict[str, Callable[[Scene], list[Measurement]]] = {
     "pretraining-loss": _pretraining_loss,
     "task-loss": _task_loss,
     "displacement": _displacement,
     "weights": _weights,
+    "harness": _asked,
+    "choices": _asked,
+    "divergence": _asked,
+    "drift": _asked,
 }

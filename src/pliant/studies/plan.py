@@ -9,6 +9,7 @@ from pliant.checkpoints.about import CheckpointError
 from pliant.execution.table import PlannedCell
 from pliant.modifications.interpolate import Interpolate
 from pliant.modifications.merge import Parts
+from pliant.studies.asked import asked_of, with_asked
 from pliant.studies.cells import CellPlan, cells_of, evaluation
 from pliant.studies.ladder import Ladder
 from pliant.studies.materials import MaterialSpec, markov_language, open_materials
@@ -97,10 +98,12 @@ def _groups(spec: StudySpec, name: str, source: TrajectorySpec, subjects: Sequen
     wanted = material_spec(spec, source)
     materials = open_materials(wanted)
     shared = [evaluation("pretraining-loss", {"data": materials.held_out_fingerprint}, None)]
+    asked = asked_of(spec, materials)
     for subject in subjects:
         # two entries of modifications may name the same cell, such as a strength in two sweeps: it is one cell
         partners = partners_of(subject, subjects, spec)
-        cells = tuple({c.key: c for c in cells_of(spec, name, subject, partners, materials, shared)}.values())
+        planned = cells_of(spec, name, subject, partners, materials, shared)
+        cells = tuple({cell.key: with_asked(cell, asked) for cell in planned}.values())
         yield GroupPlan(
             name=f"{name}, {subject.name}",
             parts=subject.parts,

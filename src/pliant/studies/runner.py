@@ -134,7 +134,10 @@ def _group_task(group: GroupPlan, cells: list[CellPlan], plan: Plan, segments: s
         key=f"group {plan.folder} {group.name} {group.place}",
         label=f"measure {group.name}",
         payload=GroupJob(group=group, folder=plan.folder, numerics=plan.spec.numerics),
-        cost_seconds=sum(_cost(cell, group).seconds(width, group.parameters) for cell in cells) * factor,
+        cost_seconds=sum(
+            cost.seconds(width, group.parameters) for cell in cells for cost in (_cost(cell, group), _asked_cost(cell))
+        )
+        * factor,
         needs=tuple(sorted(str(place) for place in group.places(cells) if str(place) in segments)),
     )
 
@@ -155,6 +158,13 @@ def _cost(cell: CellPlan, group: GroupPlan) -> Cost:
     if cell.modification is not None:
         return Cost(evaluated_tokens=held_out)
     return Cost(evaluated_tokens=held_out + on_task * len(group.materials.tasks))
+
+
+def _asked_cost(cell: CellPlan) -> Cost:
+    """What the evaluations that the study asks for take beyond the losses."""
+    noise = cell.modification if isinstance(cell.modification, Noise) else None
+    copies = noise.draws * (1 + noise.antithetic) if noise is not None else 1
+    return Cost(evaluated_tokens=copies * sum(evaluation.tokens for evaluation in cell.evaluations))
 
 
 def run_studies(

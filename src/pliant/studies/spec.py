@@ -11,6 +11,7 @@ from pliant.data.text_files import TextFiles
 from pliant.execution.engine import UserError
 from pliant.modifications.merge_weights import MergeWeights, coefficients
 from pliant.records.numerics import Numerics
+from pliant.studies.evaluation_spec import EvaluationSpec
 from pliant.studies.modification_spec import ModificationSpec
 from pliant.studies.sections import Section, Seeds, TokenCount, different
 from pliant.training.pretraining import Recipe
@@ -187,6 +188,7 @@ class StudySpec(Section):
     held_out: HeldOutSpec = HeldOutSpec()
     trajectories: Annotated[tuple[TrajectorySpec, ...], Field(min_length=1)]
     modifications: tuple[ModificationSpec, ...] = ()
+    evaluations: tuple[EvaluationSpec, ...] = ()
     numerics: Numerics = Numerics()
     snapshot_seconds: Annotated[float, Field(gt=0)] = 20.0
 
@@ -203,6 +205,11 @@ class StudySpec(Section):
                     f"{trajectory.name} merges {trajectory.merge.of!r}; give the name of a ladder or of a trajectory "
                     f"of checkpoints in this study ({known})"
                 )
+        kinds = ("none", *(name.replace("_", "-") for name in ModificationSpec.model_fields))
+        for entry in self.evaluations:
+            for name in entry.on or ():
+                if name.replace("_", "-") not in kinds:
+                    raise ValueError(f"evaluations: on names {name!r}; known are {', '.join(kinds)}")
         return self
 
     @property

@@ -15,6 +15,7 @@ from pliant.data.corpora import EMBEDDED, CorpusName
 from pliant.data.hub_text import HubText
 from pliant.data.text_files import TextFiles
 from pliant.records.numerics import Numerics
+from pliant.studies.evaluation_spec import SECTIONS
 from pliant.studies.modification_spec import (
     FineTuneSpec,
     InterpolateSpec,
@@ -100,7 +101,11 @@ def _anchored(spec: StudySpec, folder: Path) -> StudySpec:
         return tuple(entry.model_copy(update={"path": anchored(entry.path)}) for entry in given)
 
     trajectories = tuple(t.model_copy(update={"checkpoints": checkpoints(t.checkpoints)}) for t in spec.trajectories)
-    update: dict[str, Any] = {"trajectories": trajectories, "corpus": _anchored_corpus(spec.corpus, folder)}
+    update: dict[str, Any] = {
+        "trajectories": trajectories,
+        "corpus": _anchored_corpus(spec.corpus, folder),
+        "evaluations": tuple(entry.anchored(lambda path: folder / path) for entry in spec.evaluations),
+    }
     if spec.tokenizer and (folder / spec.tokenizer).exists():
         update["tokenizer"] = str(folder / spec.tokenizer)
     return spec.model_copy(update=update)
@@ -151,6 +156,7 @@ def _known_keys() -> set[str]:
         InterpolateSpec,
         FineTuneSpec,
         HeldOutSpec,
+        *SECTIONS,
     )
     settings = (Recipe, Schedule, Optimisation, Architecture, Numerics, TextFiles, HubText)
     keys = {field.alias or name for model in models for name, field in model.model_fields.items()}

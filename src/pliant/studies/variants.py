@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,7 +27,8 @@ from pliant.training.stack import Trained
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Bench:
-    """The opened checkpoint, what to measure it on, its partners, the cells to do, and the sweeps trained so far."""
+    """The opened checkpoint, what to measure it on, its partners, the cells to do, the sweeps trained so far, by cell,
+    and what the base puts out, by the evaluation that compares with it."""
 
     store: Store
     numerics: Numerics
@@ -37,6 +39,7 @@ class Bench:
     partners: Mapping[str, Parts]
     todo: Sequence[CellPlan]
     swept: dict[str, Trained]
+    references: dict[str, Sequence[Any]]
 
 
 def variants(bench: Bench, cell: CellPlan) -> Iterator[Variant]:

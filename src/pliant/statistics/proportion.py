@@ -1,0 +1,19 @@
+"""A share of n independent yes-or-no outcomes, with its exact interval."""
+
+from scipy.stats import beta
+
+from pliant.statistics.estimate import CONFIDENCE
+
+
+def clopper_pearson(successes: int, n: int) -> tuple[float, float]:
+    """The two-sided 95 % Clopper-Pearson interval of a share: beta quantiles, 0 and 1 at the ends.
+
+    Raises:
+        ValueError: n is 0, or successes are not between 0 and n.
+    """
+    if not 0 <= successes <= n or n == 0:
+        raise ValueError(f"{successes} successes of {n}: give a count between 0 and n, of at least one trial")
+    tail = (1 - CONFIDENCE) / 2
+    low = float(beta.ppf(tail, successes, n - successes + 1)) if successes else 0.0
+    high = float(beta.ppf(1 - tail, successes + 1, n - successes)) if successes < n else 1.0
+    return low, high
