@@ -11,8 +11,9 @@ from pliant.execution.engine import Engine, TaskFailure
 from pliant.execution.local import SerialEngine
 from pliant.execution.table import Table
 from pliant.studies.cells import CellPlan
-from pliant.studies.plan import Plan, plan_study
-from pliant.studies.runner import run_studies, settle
+from pliant.studies.plan import Plan
+from pliant.studies.runner import run_studies
+from pliant.studies.settling import planned
 from pliant.studies.spec import StudySpec
 from pliant.studies.study_file import parse_study
 
@@ -85,7 +86,7 @@ def run(spec: StudySpec, folder: Path, engine: Engine | None = None) -> tuple[Ta
 
 
 def plan(spec: StudySpec, folder: Path) -> Plan:
-    return plan_study(settle(spec, folder), folder)
+    return planned(spec, folder)
 
 
 def cells(spec: StudySpec, folder: Path) -> dict[str, CellPlan]:

@@ -22,7 +22,8 @@ from pliant.report.summary import Summary, summarise
 from pliant.statistics import Estimate, over_draws
 from pliant.studies.expectations import judge_expectations
 from pliant.studies.materials import MaterialSpec, open_materials
-from pliant.studies.runner import STUDY_FILE, run_studies
+from pliant.studies.runner import run_studies
+from pliant.studies.settling import STUDY_FILE
 from pliant.studies.spec import StudySpec
 from pliant.studies.study_file import read_recipe, read_study
 from pliant.training.decoder import choose_forward

@@ -14,7 +14,8 @@ from pliant.checkpoints.weights import stored_fingerprint
 from pliant.modifications.merge import open_parts
 from pliant.report import summarise
 from pliant.studies.confirm import confirming_study
-from pliant.studies.runner import schedule, set_aside_changed
+from pliant.studies.runner import set_aside_changed
+from pliant.studies.schedule import schedule
 from pliant.studies.spec import SpecError, StudySpec
 from theirs import change_weights, save_checkpoint
 from tiny_studies import TOKENS_PER_STEP, cells, content, of_checkpoints, plan, record_files, run, tiny

@@ -11,7 +11,9 @@ import yaml
 from pliant.execution.local import LocalEngine, SerialEngine
 from pliant.execution.store import Store, StoreError
 from pliant.records.numerics import Numerics
-from pliant.studies.runner import default_engine, run_studies, schedule, settle
+from pliant.studies.runner import default_engine, run_studies
+from pliant.studies.schedule import schedule
+from pliant.studies.settling import settle
 from pliant.studies.spec import SpecError
 from theirs import save_checkpoint
 from tiny_studies import content, is_one_line, of_checkpoints, plan, record_files, run, tiny
@@ -75,11 +77,11 @@ def test_the_language_changed_in_one_folder_trains_new_weights(folder: Path):
 
 
 def test_the_numerics_plan_of_the_folder_stays(folder: Path):
-    assert settle(tiny(), folder).numerics == Numerics()
+    assert settle(tiny(), folder, {}).numerics == Numerics()
     file = folder / "study.yaml"
     before = yaml.safe_load(file.read_text())
     file.write_text(yaml.safe_dump(before | {"numerics": before["numerics"] | {"evaluation_batch_tokens": 64}}))
-    assert settle(tiny(), folder).numerics.evaluation_batch_tokens == 64
+    assert settle(tiny(), folder, {}).numerics.evaluation_batch_tokens == 64
 
 
 def test_the_folder_of_another_study_is_refused_and_kept(folder: Path):
@@ -238,7 +240,7 @@ def test_an_estimate_is_given_for_every_task(tmp_path: Path):
 def test_the_engine_follows_the_numerics_plan():
     assert default_engine(tiny(), 3) == LocalEngine(workers=3, threads=1)
     assert default_engine(tiny(), 0) == SerialEngine()
-    assert default_engine(tiny({"numerics": {"device": "cuda"}})) == SerialEngine()
+    assert default_engine(tiny({"numerics": {"device": "cuda"}})) == LocalEngine(workers=1, threads=1)
 
 
 def test_plan_json_says_what_was_planned(folder: Path):

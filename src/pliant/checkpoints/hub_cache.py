@@ -105,6 +105,15 @@ class DownloadCache:
         small = {path for link in links if not is_weights(link.name) for path in (link, *hops(link))}
         return sum(_size(path) for path in (*blobs, *links) if path not in small and not path.is_symlink())
 
+    def takes(self, revision: HubRevision) -> int:
+        """Bytes that the weights of `revision` take below the root once they are fetched: what the user has, none."""
+        return sum(file.size for file in revision.weights if not _of_user(revision, file).exists())
+
+    def present(self, revision: HubRevision) -> int:
+        """Bytes of those that are below the root already."""
+        links = [self.folder(revision) / file.path for file in revision.weights]
+        return sum(_size(link) for link in links if link.exists() and self.root in link.resolve().parents)
+
     def sweep(self, keep: Collection[HubRevision] = ()) -> int:
         """Delete what killed processes left: unfinished downloads, and weights that nothing living uses.
 

@@ -21,11 +21,10 @@ def command(
     quiet_libraries()
     from pliant.api import study as open_study
     from pliant.studies.cleanup import free, freeable, size
-    from pliant.studies.plan import plan_study
-    from pliant.studies.runner import settle
+    from pliant.studies.settling import planned
 
     opened = open_study(study)
-    plan = plan_study(settle(opened.spec, opened.folder), opened.folder)
+    plan = planned(opened.spec, opened.folder)
     paths = freeable(plan, weights=weights)
     total = sum(size(path) for path in paths)
     for path in paths:

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from pliant.execution.engine import Event, Observer
 
 if TYPE_CHECKING:
-    from pliant.studies.runner import Schedule
+    from pliant.studies.schedule import Schedule
 
 QUIET_SECONDS = 60.0
 

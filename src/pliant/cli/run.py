@@ -82,10 +82,10 @@ def _extend(
 
 
 def _set_aside(study: "Study") -> None:
-    from pliant.studies.plan import plan_study
-    from pliant.studies.runner import set_aside_changed, settle
+    from pliant.studies.runner import set_aside_changed
+    from pliant.studies.settling import planned
 
-    plan = plan_study(settle(study.spec, study.folder), study.folder)
+    plan = planned(study.spec, study.folder)
     for name, shelf in set_aside_changed(plan).items():
         typer.echo(f"{name}: records of other weights moved to {shelf}", err=True)
 
@@ -98,10 +98,10 @@ def _dry_run(study: "Study", as_json: bool) -> None:
 
     from pliant.cli.outcome import console
     from pliant.studies.group import GroupJob
-    from pliant.studies.plan import plan_study
-    from pliant.studies.runner import schedule, settle
+    from pliant.studies.schedule import schedule
+    from pliant.studies.settling import planned
 
-    todo = schedule([plan_study(settle(study.spec, study.folder), study.folder)])
+    todo = schedule([planned(study.spec, study.folder)])
     if as_json:
         tasks = [
             {"task": t.label, "core_seconds": round(t.cost_seconds, 3), "needs": list(t.needs)} for t in todo.tasks

@@ -12,7 +12,7 @@ from pliant.cli.progress import Log, clock, observer
 if TYPE_CHECKING:
     from pliant.execution.engine import Observer, TaskFailure
     from pliant.execution.table import Table
-    from pliant.studies.runner import Schedule
+    from pliant.studies.schedule import Schedule
     from pliant.studies.spec import StudySpec
 
 

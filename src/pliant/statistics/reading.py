@@ -18,6 +18,7 @@ class Reading:
     tokens_per_parameter: float | None = None
     pretraining_seed: int | None = None
     annealed: bool | None = None
+    line: str | None = None
     pretraining_learning_rate: float | None = None
     epochs: float | None = None
     bytes_per_token: float | None = None
@@ -50,7 +51,9 @@ class Reading:
 
     @property
     def members(self) -> str:
-        """Which members of the trajectory it belongs to: "annealed", "undecayed trunk", or "" if unknown."""
+        """Which members of the trajectory it belongs to: "annealed", "undecayed trunk", or "" for one line of all."""
+        if self.line is not None:
+            return self.line
         return {True: "annealed", False: "undecayed trunk", None: ""}[self.annealed]
 
     @property

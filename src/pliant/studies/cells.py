@@ -129,7 +129,8 @@ def _modification_identity(
         return {**what, "with": partners[modification.partner].identity}
     if not isinstance(modification, Noise):
         return what
-    by_hand = dict(subject.init_stds) if modification.scaling == "init" and subject.init_stds else None
+    known = subject.about.init_stds if subject.about is not None else None
+    by_hand = dict(known) if modification.scaling == "init" and known else None
     return {**what, "init_stds": digest(by_hand) if by_hand else None}  # type: ignore[arg-type]
 
 

@@ -4,7 +4,7 @@ import os
 import platform
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,8 @@ def _set_up(job: GroupJob, store: Store, todo: Sequence[CellPlan]) -> Bench:
     except CheckpointError as error:
         raise UserError(str(error)) from error
     _check_weights(store, job.group, checkpoint.weights)
+    if job.group.about is not None:
+        checkpoint = replace(checkpoint, about=checkpoint.about.filled(job.group.about))
     checkpoint.model.set_attn_implementation(job.numerics.attention)
     checkpoint.model.to(job.numerics.device)
     return Bench(

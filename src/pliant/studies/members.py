@@ -1,9 +1,11 @@
 """The checkpoints of a trajectory from outside: folders and Hub revisions, chosen, and what is known of each."""
 
+import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from math import prod
 from pathlib import Path
 
 from pliant.checkpoints.about import About, CheckpointError
@@ -13,14 +15,14 @@ from pliant.checkpoints.hub_client import shapes_of
 from pliant.checkpoints.hub_errors import FAILURES, or_nearest
 from pliant.checkpoints.hub_listing import list_revisions
 from pliant.checkpoints.names import read_name
-from pliant.checkpoints.pins import Pinned, Shapes
+from pliant.checkpoints.pins import Pinned, Shapes, read_pins
 from pliant.checkpoints.public_runs import PublicRun, disagrees, facts, init_stds, public_runs, run_of
 from pliant.checkpoints.revision import HubRevision
 from pliant.checkpoints.sources import Folder, Repository, read_source
 from pliant.checkpoints.trajectory import Member, in_order, trajectory
-from pliant.checkpoints.weights import stored_tensors
+from pliant.checkpoints.weights import stored_parameters, stored_tensors
 from pliant.data.cache import cache_folder
-from pliant.studies.spec import CheckpointSpec, ChooseSpec, SpecError, TrajectorySpec
+from pliant.studies.spec import CheckpointSpec, ChooseSpec, SpecError, StudySpec, TrajectorySpec
 
 Progress = Callable[[int, int], None]
 """Called with revisions listed and revisions in all."""
@@ -39,8 +41,13 @@ class Members:
 
 
 def downloads() -> DownloadCache:
-    """pliant's own cache of Hub checkpoints, below `$PLIANT_CACHE`."""
-    return DownloadCache(cache_folder() / "hub")
+    """pliant's own cache of Hub checkpoints, below `$PLIANT_CACHE`; one a process, which knows what it has in use."""
+    return _cache_at(cache_folder() / "hub")
+
+
+@functools.cache
+def _cache_at(root: Path) -> DownloadCache:
+    return DownloadCache(root)
 
 
 def members_of(
@@ -65,6 +72,43 @@ def members_of(
         notes=(*sources.notes, *notes),
         pinned=sources.used,
     )
+
+
+Gathered = Mapping[str, Members]
+"""The members of each trajectory from outside, by its name."""
+
+
+def gather(spec: StudySpec, folder: Path, progress: Progress | None = None) -> Gathered:
+    """The members of every trajectory from outside; Hub revisions as the study in `folder` pinned them, or as of now.
+
+    Raises:
+        ValueError: see `members_of`.
+    """
+    pins = read_pins(folder)
+    outside = [entry for entry in spec.trajectories if entry.checkpoints is not None]
+    return {entry.name: members_of(entry, pins=pins, runs=spec.runs, progress=progress) for entry in outside}
+
+
+def described(member: Member) -> Path:
+    """The folder of a member with its config.json and tokenizer: of a Hub revision these small files are fetched."""
+    return member.folder if member.revision is None else downloads().describe(member.revision)
+
+
+def parameters_of(member: Member, members: Members) -> int:
+    """How many numbers the member's tensors hold: from the headers of its files, else from their size and dtype.
+
+    Raises:
+        CheckpointError: the files on disk are damaged.
+    """
+    revision = member.revision
+    if revision is None:
+        return stored_parameters(member.folder)
+    shapes = next(pinned.shapes for pinned in members.pinned.values() if revision in pinned.revisions)
+    if shapes:
+        return sum(prod(shape) for shape in shapes.values())
+    config = json.loads((described(member) / "config.json").read_text(encoding="utf-8"))
+    dtype = str(config.get("dtype") or config.get("torch_dtype") or "float32")
+    return revision.weight_bytes // (2 if dtype.endswith("16") else 4)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -146,7 +190,7 @@ class _Sources:
         if member.revision is None:
             shapes = {name: tensor.shape for name, tensor in stored_tensors(folder).items()}
         else:
-            folder = downloads().describe(member.revision)
+            folder = described(member)
             shapes = next(pinned.shapes for pinned in self.used.values() if member.revision in pinned.revisions)
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         stds = init_stds(run, config, shapes) if shapes else None

@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from pliant.checkpoints.about import CheckpointError
+from pliant.checkpoints.about import About, CheckpointError
+from pliant.checkpoints.pins import Pinned
+from pliant.checkpoints.revision import HubRevision
 from pliant.execution.table import PlannedCell
 from pliant.modifications.interpolate import Interpolate
 from pliant.modifications.merge import Parts
@@ -13,17 +15,18 @@ from pliant.studies.asked import asked_of, with_asked
 from pliant.studies.cells import CellPlan, cells_of, evaluation
 from pliant.studies.ladder import Ladder
 from pliant.studies.materials import MaterialSpec, markov_language, open_materials
+from pliant.studies.members import Gathered, Members, described
 from pliant.studies.neighbours import check_partners, merged_subjects, partners_of
+from pliant.studies.numerics import DEFAULT_CONTEXT
+from pliant.studies.refusal import refuse_suspects
 from pliant.studies.spec import SpecError, StudySpec, TrajectorySpec
-from pliant.studies.subjects import Subject, check_places, ladder_subjects, members_of, outside_subject
-
-DEFAULT_CONTEXT = 512
+from pliant.studies.subjects import Subject, check_places, ladder_subjects, outside_subject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupPlan:
     """The cells of one checkpoint; `parts` is where its weights come from, `partners` where those of others that its
-    cells name; `ladder` makes them where pliant trains it."""
+    cells name; `ladder` makes them where pliant trains it. `about` is what is known of it besides its own files."""
 
     name: str
     parts: Parts
@@ -33,6 +36,7 @@ class GroupPlan:
     trust_remote_code: bool
     cells: tuple[CellPlan, ...]
     parameters: int
+    about: About | None = None
     ladder: Ladder | None = None
 
     @property
@@ -48,11 +52,18 @@ class GroupPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A study with everything it asks for spelt out."""
+    """A study with everything it asks for spelt out.
+
+    `revisions` are the Hub revisions by the folder that they are fetched into, `pinned` the listings they come from,
+    and `notes` what was left out of them.
+    """
 
     spec: StudySpec
     folder: Path
     groups: tuple[GroupPlan, ...]
+    revisions: Mapping[Path, HubRevision] = field(default_factory=dict)
+    pinned: Mapping[str, Pinned] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def cells(self) -> list[PlannedCell]:
         return [
@@ -66,36 +77,51 @@ class Plan:
         ]
 
 
-def plan_study(spec: StudySpec, folder: Path) -> Plan:
+def plan_study(spec: StudySpec, folder: Path, gathered: Gathered) -> Plan:
     """Plan every cell of `spec`, for the study folder `folder`.
 
     Raises:
         ValueError: data, checkpoints or settings that do not fit one another.
     """
     whole = {t.name: t for t in spec.trajectories if t.merge is None}
-    subjects = {name: _subjects(spec, t, folder) for name, t in whole.items()}
+    wanted = {name: material_spec(spec, t, gathered.get(name)) for name, t in whole.items()}
+    subjects = {name: _subjects(spec, t, folder, wanted[name], gathered.get(name)) for name, t in whole.items()}
     check_partners(spec, (subject for mine in subjects.values() for subject in mine))
     groups: list[GroupPlan] = []
     for t in spec.trajectories:
         source = whole[t.merge.of] if t.merge is not None else t
         mine = subjects[source.name]
-        groups += _groups(spec, t.name, source, list(merged_subjects(t.merge, mine)) if t.merge is not None else mine)
-    return Plan(spec=spec, folder=folder, groups=tuple(groups))
+        taken = list(merged_subjects(t.merge, mine)) if t.merge is not None else mine
+        groups += _groups(spec, t.name, source, wanted[source.name], taken)
+    outside = [member for members in gathered.values() for member in members.members]
+    return Plan(
+        spec=spec,
+        folder=folder,
+        groups=tuple(groups),
+        revisions={member.folder: member.revision for member in outside if member.revision is not None},
+        pinned={source: pin for members in gathered.values() for source, pin in members.pinned.items()},
+        notes=tuple(note for members in gathered.values() for note in members.notes),
+    )
 
 
-def _subjects(spec: StudySpec, trajectory_spec: TrajectorySpec, folder: Path) -> list[Subject]:
-    wanted = material_spec(spec, trajectory_spec)
+def _subjects(
+    spec: StudySpec, trajectory_spec: TrajectorySpec, folder: Path, wanted: MaterialSpec, members: Members | None
+) -> list[Subject]:
     materials = open_materials(wanted)
-    if trajectory_spec.ladder is not None:
+    if members is None:
         return list(ladder_subjects(spec, trajectory_spec, wanted, materials, folder))
-    subjects = [outside_subject(member, materials) for member in members_of(trajectory_spec)]
+    allowed = spec.allow_suspect
+    if not allowed:
+        refuse_suspects(trajectory_spec.name, members.members)
+    subjects = [outside_subject(m, members, materials, allow_suspect=allowed) for m in members.members]
     check_places(subjects, trajectory_spec.name)
     return subjects
 
 
-def _groups(spec: StudySpec, name: str, source: TrajectorySpec, subjects: Sequence[Subject]) -> Iterator[GroupPlan]:
+def _groups(
+    spec: StudySpec, name: str, source: TrajectorySpec, wanted: MaterialSpec, subjects: Sequence[Subject]
+) -> Iterator[GroupPlan]:
     """The groups of the trajectory `name`, whose weights and materials come from `source` (itself, unless merged)."""
-    wanted = material_spec(spec, source)
     materials = open_materials(wanted)
     shared = [evaluation("pretraining-loss", {"data": materials.held_out_fingerprint}, None)]
     asked = asked_of(spec, materials)
@@ -113,11 +139,12 @@ def _groups(spec: StudySpec, name: str, source: TrajectorySpec, subjects: Sequen
             trust_remote_code=source.trust_remote_code,
             cells=cells,
             parameters=subject.parameters,
+            about=subject.about,
             ladder=subject.ladder,
         )
 
 
-def material_spec(spec: StudySpec, trajectory_spec: TrajectorySpec) -> MaterialSpec:
+def material_spec(spec: StudySpec, trajectory_spec: TrajectorySpec, members: Members | None) -> MaterialSpec:
     """What `trajectory_spec` is trained and measured on, defaults resolved."""
     if trajectory_spec.ladder is not None:
         context = spec.held_out.context or trajectory_spec.ladder.architecture.context
@@ -128,7 +155,8 @@ def material_spec(spec: StudySpec, trajectory_spec: TrajectorySpec) -> MaterialS
                 f"{trajectory_spec.ladder.architecture.context}; leave held_out.context out"
             )
     else:
-        first = members_of(trajectory_spec)[0].folder
+        assert members is not None, "a trajectory has a ladder or members"
+        first = described(members.members[0])
         longest = longest_context(first)
         context = spec.held_out.context or min(DEFAULT_CONTEXT, longest)
         if context > longest:

@@ -1,6 +1,7 @@
 """What a study may say: frozen settings, checked when they are made; study_file.py reads them from YAML."""
 
 from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
@@ -180,7 +181,8 @@ CorpusSetting = Annotated[
 class StudySpec(Section):
     """The whole study. `corpus` is `english`, `markov:SEED`, a path to text, a Hub dataset as
     `OWNER/NAME:CONFIGURATION:SPLIT`, or a mapping with `path` or `dataset` that also names the `column`; `tokenizer`
-    is `bytes`, a path or a Hub name, and by default what the corpus or the checkpoints bring along."""
+    is `bytes`, a path or a Hub name, and by default what the corpus or the checkpoints bring along. `runs` is a YAML
+    file that extends the table of public runs; `allow_suspect` measures checkpoints that the audit refuses."""
 
     study: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     corpus: CorpusSetting = "english"
@@ -190,6 +192,8 @@ class StudySpec(Section):
     modifications: tuple[ModificationSpec, ...] = ()
     evaluations: tuple[EvaluationSpec, ...] = ()
     numerics: Numerics = Numerics()
+    runs: Path | None = None
+    allow_suspect: bool = False
     snapshot_seconds: Annotated[float, Field(gt=0)] = 20.0
 
     @model_validator(mode="after")

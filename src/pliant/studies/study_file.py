@@ -104,6 +104,7 @@ def _anchored(spec: StudySpec, folder: Path) -> StudySpec:
     update: dict[str, Any] = {
         "trajectories": trajectories,
         "corpus": _anchored_corpus(spec.corpus, folder),
+        "runs": None if spec.runs is None else folder / spec.runs,
         "evaluations": tuple(entry.anchored(lambda path: folder / path) for entry in spec.evaluations),
     }
     if spec.tokenizer and (folder / spec.tokenizer).exists():

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pliant.checkpoints.about import About, CheckpointError
-from pliant.checkpoints.sources import Repository, read_source
-from pliant.checkpoints.trajectory import Member, trajectory
-from pliant.checkpoints.weights import stored_fingerprint, stored_parameters
+from pliant.checkpoints.revision import HubRevision
+from pliant.checkpoints.trajectory import Member
+from pliant.checkpoints.weights import stored_fingerprint
 from pliant.data.corpora import CorpusName
 from pliant.execution.table import Labels
 from pliant.modifications.merge import Part, Parts
@@ -15,7 +15,8 @@ from pliant.records.identity import Json
 from pliant.records.units import format_tokens
 from pliant.studies.ladder import Ladder
 from pliant.studies.materials import Materials, MaterialSpec
-from pliant.studies.spec import CheckpointSpec, SpecError, StudySpec, TrajectorySpec
+from pliant.studies.members import Members, parameters_of
+from pliant.studies.spec import SpecError, StudySpec, TrajectorySpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +24,7 @@ class Subject:
     """A checkpoint as the plan sees it: identity for the cells, labels for the rows.
 
     `parts` is where its weights come from: its own folder, or those that are merged. `ladder` makes them, where pliant
-    trains it. `init_stds` are those that pliant.json of a checkpoint from outside gives: its weights do not fix them.
+    trains it. `about` holds what is known of a checkpoint from outside, `revision` where on the Hub it is.
     """
 
     name: str
@@ -31,13 +32,15 @@ class Subject:
     identity: dict[str, Json]
     labels: Labels
     parameters: int
-    init_stds: dict[str, float] | None = None
+    about: About | None = None
+    revision: HubRevision | None = None
     ladder: Ladder | None = None
 
     @property
     def line(self) -> tuple[Json, ...]:
-        """What neighbours on one curve share: the pre-training seed, and annealed or not."""
-        return self.labels["pretraining_seed"], self.labels["annealed"]
+        """What neighbours on one curve share: the pre-training seed, and annealed or not where those are two curves."""
+        line = self.labels.get("line")
+        return self.labels["pretraining_seed"], self.labels["annealed"] if line is None else line
 
 
 def plain(folder: Path) -> Parts:
@@ -46,10 +49,10 @@ def plain(folder: Path) -> Parts:
 
 
 def check_places(subjects: Sequence[Subject], name: str) -> None:
-    """A point of a curve is one checkpoint: its tokens, its seed, annealed or not."""
+    """A point of a curve is one checkpoint: its line and its tokens."""
     seen: dict[tuple[Json, ...], str] = {}
     for subject in subjects:
-        place = tuple(subject.labels[key] for key in ("tokens", "pretraining_seed", "annealed"))
+        place = (subject.labels["tokens"], *subject.line)
         if subject.labels["tokens"] is not None and place in seen:
             raise SpecError(
                 f"{name}: {seen[place]} and {subject.name} both have {subject.labels['tokens']:,} tokens and seed "
@@ -117,42 +120,23 @@ def _check_corpus(ladder: Ladder, materials: Materials, corpus: CorpusName) -> N
         )
 
 
-def members_of(trajectory_spec: TrajectorySpec) -> list[Member]:
-    given = trajectory_spec.checkpoints
-    assert given is not None
-    if isinstance(given, str):
-        return list(trajectory(_folder(given)).members)
-    return [_by_hand(entry) for entry in given]
+def outside_subject(member: Member, members: Members, materials: Materials, *, allow_suspect: bool) -> Subject:
+    """A checkpoint from outside; one on disk that cannot be read is planned, to fail alone, only if that is allowed.
 
-
-def _folder(text: str) -> Path:
-    source = read_source(text)
-    if isinstance(source, Repository):
-        raise CheckpointError(f"{source}: no folder of this name")
-    return source.path
-
-
-def _by_hand(entry: CheckpointSpec) -> Member:
-    found = trajectory(_folder(entry.path)).members
-    if len(found) != 1:
-        raise CheckpointError(
-            f"{entry.path} holds {len(found)} checkpoints; give each by its own path, or the folder alone"
-        )
-    by_hand = {
-        name: getattr(entry, name) for name in ("tokens", "seed", "annealed") if getattr(entry, name) is not None
-    }
-    known = {name: getattr(found[0].about, name) for name in About.__dataclass_fields__}
-    return Member(name=Path(entry.path).name, folder=found[0].folder, about=About(**{**known, **by_hand}))
-
-
-def outside_subject(member: Member, materials: Materials) -> Subject:
+    Raises:
+        CheckpointError: its files are damaged.
+    """
     about = member.about
-    parameters = stored_parameters(member.folder)
-    weights = stored_fingerprint(member.folder)
+    try:
+        parameters, weights = parameters_of(member, members), _content(member)
+    except CheckpointError as error:
+        if not allow_suspect:
+            raise
+        parameters, weights = 0, {"kind": "unreadable", "error": str(error)}
     return Subject(
         name=member.name,
         parts=plain(member.folder),
-        identity={"kind": "weights", "weights": weights, "tokenizer": materials.tokenizer.fingerprint},
+        identity={**weights, "tokenizer": materials.tokenizer.fingerprint},
         labels={
             "checkpoint": member.name,
             "tokens": about.tokens,
@@ -160,10 +144,32 @@ def outside_subject(member: Member, materials: Materials) -> Subject:
             "tokens_per_parameter": about.tokens / parameters if about.tokens and parameters else None,
             "pretraining_seed": about.seed,
             "annealed": about.annealed,
+            "line": _line(member, members),
             "pretraining_learning_rate": about.learning_rate,
             "epochs": about.epochs,
             "bytes_per_token": materials.bytes_per_token,
+            "source": str(member.folder) if member.revision is None else member.revision.name,
+            "commit": None if member.revision is None else member.revision.commit,
         },
         parameters=parameters,
-        init_stds=about.init_stds,
+        about=about,
+        revision=member.revision,
     )
+
+
+def _content(member: Member) -> dict[str, Json]:
+    """What names the weights: their content on disk, or the hashes that the Hub publishes of their files."""
+    if member.revision is not None:
+        return {"kind": "files", "weights": member.revision.fingerprint}
+    return {"kind": "weights", "weights": stored_fingerprint(member.folder)}
+
+
+def _line(member: Member, members: Members) -> str | None:
+    """A run that decays once is one line, its end included: None. A folder with a trunk and annealed members has two,
+    told apart by `annealed`: "" where the run is one.
+    """
+    places: dict[bool | None, set[int | None]] = {}
+    for other in members.members:
+        places.setdefault(other.about.annealed, set()).add(other.about.tokens)
+    both = len(places.get(True, ())) > 1 and len(places.get(False, ())) > 1 and places[True] & places[False]
+    return None if both or len(places) == 1 else ""

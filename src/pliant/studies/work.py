@@ -9,6 +9,7 @@ from pliant.execution.engine import Progress, UserError
 from pliant.execution.store import StoreError, naming_a_full_disk
 from pliant.records.identity import digest
 from pliant.records.numerics import Numerics
+from pliant.studies.downloads import FetchJob, fetch_or_release
 from pliant.studies.group import GroupJob, measure_group
 from pliant.studies.ladder import Ladder, PlannedSegment
 from pliant.studies.materials import MaterialSpec, open_materials
@@ -26,12 +27,15 @@ class SegmentJob:
     snapshot_seconds: float
 
 
-def perform(job: SegmentJob | GroupJob, progress: Progress) -> None:
+def perform(job: SegmentJob | GroupJob | FetchJob, progress: Progress) -> None:
     """Do `job`; what is finished already is not done again.
 
     Raises:
         UserError: bad input, changed weights, or no room on the disk; everything written before stays.
     """
+    if isinstance(job, FetchJob):
+        fetch_or_release(job, progress)
+        return
     torch.set_num_threads(_numerics(job).threads)
     try:
         with naming_a_full_disk(job_folder(job)):

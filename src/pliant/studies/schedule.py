@@ -1,0 +1,124 @@
+"""The tasks that make what a study lacks: fetch, train, measure, release."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pliant.execution.engine import Task
+from pliant.execution.store import Store
+from pliant.modifications.finetune import FineTune
+from pliant.modifications.noise import Noise
+from pliant.modifications.wanda import PASSES, Wanda
+from pliant.records.identity import digest
+from pliant.studies.cells import CellPlan
+from pliant.studies.cost import Cost, machine_factor
+from pliant.studies.downloads import download_tasks
+from pliant.studies.group import GroupJob, missing
+from pliant.studies.plan import GroupPlan, Plan
+from pliant.studies.work import SegmentJob
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """The tasks of one run of some studies, and how many of their cells are still to be measured."""
+
+    plans: tuple[Plan, ...]
+    tasks: tuple[Task, ...]
+    cells_missing: int
+    cells: int
+    lanes: int = 1
+
+    @property
+    def seconds(self) -> float:
+        """Estimated seconds of one core."""
+        return sum(task.cost_seconds for task in self.tasks if task.lane == "work")
+
+    @property
+    def download_bytes(self) -> int:
+        """What is fetched, each checkpoint once."""
+        return sum(task.holds for task in self.tasks)
+
+
+def schedule(plans: Sequence[Plan]) -> Schedule:
+    """The tasks for what has no record yet: segments of training, downloads, and a group for each checkpoint."""
+    factor = machine_factor()
+    tasks: list[Task] = []
+    cells_missing = 0
+    for plan in plans:
+        store = Store(plan.folder)
+        todo = [(group, [c for c in group.cells if missing(store, c)]) for group in plan.groups]
+        todo = [(group, cells) for group, cells in todo if cells]
+        segments = _segment_tasks(todo, plan, factor)
+        made = {task.key for task in segments} | {str(place) for place in plan.revisions}
+        tasks += segments + [_group_task(group, cells, plan, made, factor) for group, cells in todo]
+        cells_missing += sum(len(cells) for _, cells in todo)
+    revisions = {str(place): revision for plan in plans for place, revision in plan.revisions.items()}
+    tasks = download_tasks(tasks, revisions) + tasks
+    cells = sum(len(group.cells) for plan in plans for group in plan.groups)
+    return Schedule(plans=tuple(plans), tasks=tuple(tasks), cells_missing=cells_missing, cells=cells)
+
+
+def _segment_tasks(todo: Sequence[tuple[GroupPlan, list[CellPlan]]], plan: Plan, factor: float) -> list[Task]:
+    """The training that makes the weights which the missing cells of `todo` read: their own, merged, or partners'."""
+    tasks: dict[str, Task] = {}
+    read = {place for group, cells in todo for place in group.places(cells)}
+    ladders = {id(g.ladder): g.ladder for g, _ in todo if g.ladder is not None}
+    for ladder in ladders.values():
+        mine = [g for g, _ in todo if g.ladder is ladder]
+        for planned in ladder.segments(member for member in ladder.members() if ladder.place(member) in read):
+            key = str(planned.out)
+            updates = planned.segment.stop - planned.segment.start
+            cost = Cost(updates=updates, update_tokens=ladder.tokens_per_step)
+            begin = str(planned.begin_from)
+            tasks[key] = Task(
+                key=key,
+                label=f"pre-train {ladder.name}, seed {planned.seed}, {planned.out.name}",
+                payload=SegmentJob(
+                    planned=planned,
+                    ladder=ladder,
+                    materials=mine[0].materials,
+                    scratch=plan.folder / "artifacts" / "snapshots" / digest(str(planned.out.relative_to(plan.folder))),
+                    snapshot_seconds=plan.spec.snapshot_seconds,
+                ),
+                cost_seconds=cost.seconds(ladder.spec.architecture.width, mine[0].parameters) * factor,
+                needs=(begin,) if begin in tasks else (),
+            )
+    return list(tasks.values())
+
+
+def _group_task(group: GroupPlan, cells: list[CellPlan], plan: Plan, made: set[str], factor: float) -> Task:
+    width = group.ladder.spec.architecture.width if group.ladder else max(8, round((group.parameters / 24) ** 0.5))
+    return Task(
+        key=f"group {plan.folder} {group.name} {group.place}",
+        label=f"measure {group.name}",
+        payload=GroupJob(group=group, folder=plan.folder, numerics=plan.spec.numerics),
+        cost_seconds=sum(
+            cost.seconds(width, group.parameters) for cell in cells for cost in (_cost(cell, group), _asked_cost(cell))
+        )
+        * factor,
+        needs=tuple(sorted(str(place) for place in group.places(cells) if str(place) in made)),
+    )
+
+
+def _cost(cell: CellPlan, group: GroupPlan) -> Cost:
+    held_out = group.materials.held_out_tokens
+    on_task = 2 * group.materials.task_rows * group.materials.context
+    if isinstance(cell.modification, Noise):
+        return Cost(evaluated_tokens=held_out * cell.modification.draws * (1 + cell.modification.antithetic))
+    if isinstance(cell.modification, FineTune):
+        return Cost(
+            updates=cell.modification.steps if cell.modification.strength else 0,
+            update_tokens=cell.modification.batch * group.materials.context,
+            evaluated_tokens=held_out + on_task,
+        )
+    if isinstance(cell.modification, Wanda):
+        return Cost(evaluated_tokens=held_out + PASSES * cell.modification.calibration_tokens)
+    if cell.modification is not None:
+        return Cost(evaluated_tokens=held_out)
+    return Cost(evaluated_tokens=held_out + on_task * len(group.materials.tasks))
+
+
+def _asked_cost(cell: CellPlan) -> Cost:
+    """What the evaluations that the study asks for take beyond the losses."""
+    noise = cell.modification if isinstance(cell.modification, Noise) else None
+    copies = noise.draws * (1 + noise.antithetic) if noise is not None else 1
+    return Cost(evaluated_tokens=copies * sum(evaluation.tokens for evaluation in cell.evaluations))

@@ -1,0 +1,65 @@
+"""What a study and its folder agree on before anything runs: numerics, added rates and draws, commits."""
+
+from pathlib import Path
+
+from pliant.checkpoints.pins import PINS_FILE, pins_json
+from pliant.execution.store import write_atomically
+from pliant.studies.growth import keep_added
+from pliant.studies.materials import settled_corpus
+from pliant.studies.members import Gathered, Progress, gather
+from pliant.studies.numerics import choose_numerics
+from pliant.studies.plan import Plan, plan_study
+from pliant.studies.spec import SpecError, StudySpec
+from pliant.studies.study_file import parse_study, to_yaml
+
+STUDY_FILE = "study.yaml"
+
+
+def planned(spec: StudySpec, folder: Path, *, progress: Progress | None = None) -> Plan:
+    """The plan of `spec` with what `folder` has settled, or newly settled; nothing is written there.
+
+    Raises:
+        ValueError: bad input, or a folder that holds something else.
+    """
+    gathered = gather(spec, folder, progress)
+    return plan_study(settle(spec, folder, gathered), folder, gathered)
+
+
+def prepare(plan: Plan) -> None:
+    """Make the plan's folder the folder of its study: study.yaml, and the Hub commits that it is about.
+
+    A study may grow: what was measured stays, and only what is new is run.
+    """
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(plan.folder / STUDY_FILE, to_yaml(plan.spec))
+    if plan.pinned:
+        write_atomically(plan.folder / PINS_FILE, pins_json(plan.pinned))
+
+
+def settle(spec: StudySpec, folder: Path, gathered: Gathered) -> StudySpec:
+    """`spec` with the numerics plan, the added rates and the commit of a Hub corpus that `folder` has, or new ones;
+    nothing is written.
+
+    Raises:
+        SpecError: the folder holds another study, or something that is no study.
+    """
+    file = folder / STUDY_FILE
+    if file.is_file():
+        before = parse_study(file.read_text(encoding="utf-8"), str(file))
+        if before.study != spec.study:
+            raise SpecError(
+                f"{folder} belongs to the study {before.study!r}, not {spec.study!r}; give another --out folder"
+            )
+        if "numerics" in spec.model_fields_set and spec.numerics != before.numerics:
+            raise SpecError(
+                f"{folder} was created with another numerics plan, which is part of what its records are; "
+                "take numerics out of the study, or give another --out folder"
+            )
+        corpus = settled_corpus(spec.corpus, before.corpus)
+        return keep_added(spec, before).model_copy(update={"numerics": before.numerics, "corpus": corpus})
+    if folder.is_dir() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
+        raise SpecError(f"{folder} is not empty and holds no {STUDY_FILE}; give a new folder, or a study's own")
+    if folder.exists() and not folder.is_dir():
+        raise SpecError(f"{folder} is a file; give a folder")
+    corpus = settled_corpus(spec.corpus, None)
+    return spec.model_copy(update={"numerics": choose_numerics(spec, gathered), "corpus": corpus})
