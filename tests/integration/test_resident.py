@@ -405,7 +405,14 @@ def test_where_names_do_not_map_the_base_is_copied(tmp_path: Path, monkeypatch: 
 
 def test_a_study_measures_its_checkpoints_on_one_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for seed in range(3):
-        save(tmp_path / "run" / f"tokens-{seed + 1}K", "llama", seed, vocab_size=80, max_position_embeddings=16, dtype=torch.bfloat16)
+        save(
+            tmp_path / "run" / f"tokens-{seed + 1}K",
+            "llama",
+            seed,
+            vocab_size=80,
+            max_position_embeddings=16,
+            dtype=torch.bfloat16,
+        )
     study = of_checkpoints(
         tmp_path / "run",
         tokenizer="markov",
