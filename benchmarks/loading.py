@@ -4,12 +4,12 @@
 
 Eight checkpoints of one Llama shape are opened in one run of each way, interleaved; each way is a process of its own,
 so that its peak memory is its own. Times are of a warm page cache and of the whole of `open_checkpoint`: hashing the
-file, reading it, looking for NaN. Memory is the peak above what was in use before the first checkpoint.
+file, reading it, looking for NaN. Memory is the peak of each opening above what was in use before the first checkpoint
+(Linux), so 1 model is the model itself.
 """
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -43,7 +43,7 @@ def make(folder: Path, width: int, layers: int, vocabulary: int, dtype: str) -> 
 
 
 def serve(folder: Path, way: str) -> None:
-    """Open the checkpoint named on each line of standard input; answer with seconds and peak bytes above the start."""
+    """Open the checkpoint named on each line of standard input; answer with seconds and peak bytes."""
     import torch
 
     from pliant.checkpoints.folder import open_checkpoint
@@ -54,17 +54,26 @@ def serve(folder: Path, way: str) -> None:
         make(Path(warm), 64, 1, 64, "float32")
         open_checkpoint(Path(warm) / "0")
     resident = Resident() if way == "resident" else None
-    opened, base = None, _peak()
+    opened, base = None, _peak_since_reset()
     for line in sys.stdin:
         opened = None  # both ways: the one before is not needed any more
+        _peak_since_reset()
         started = time.perf_counter()
         opened = open_checkpoint(folder / line.strip(), into=resident)
-        print(json.dumps([time.perf_counter() - started, _peak() - base]), flush=True)
+        seconds = time.perf_counter() - started
+        print(json.dumps([seconds, _peak() - base]), flush=True)
     del opened
 
 
 def _peak() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # not getrusage: a process begins with its parent's peak there
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
+
+
+def _peak_since_reset() -> int:
+    Path("/proc/self/clear_refs").write_text("5")  # the peak becomes what is in use now; see proc(5)
+    return _peak()
 
 
 def compare(folder: Path) -> dict[str, list[list[float]]]:
@@ -102,7 +111,7 @@ def main() -> None:
             parameters = make(Path(folder), options.width, options.layers, options.vocabulary, dtype)
             found = compare(Path(folder))
         seconds = {way: median(time for time, _ in found[way][1:]) for way in WAYS}
-        peaks = {way: found[way][-1][1] / (4 * parameters) for way in WAYS}
+        peaks = {way: max(peak for _, peak in found[way]) / (4 * parameters) for way in WAYS}
         print(
             f"| {parameters / 1e6:.1f}M | {dtype} | {seconds['built']:.3f} | {seconds['resident']:.3f} "
             f"| {seconds['built'] / seconds['resident']:.2f} "
