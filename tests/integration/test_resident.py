@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -305,15 +307,15 @@ def test_a_damaged_one_is_refused_and_the_next_opens(pair: tuple[Path, Path], da
 def test_a_file_that_shrinks_while_it_is_read(pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     resident = Resident()
     half_read = open_checkpoint(pair[0], into=resident).model
-    whole, read, calls = (pair[1] / "model.safetensors").read_bytes(), stored.OpenFile.read, []
+    whole, read, calls = (pair[1] / "model.safetensors").read_bytes(), stored.OpenFile.read_into, []
 
-    def shrinking(self: stored.OpenFile, place: Any) -> torch.Tensor:
-        calls.append(place)
+    def shrinking(self: stored.OpenFile, *args: Any) -> None:
+        calls.append(args)
         if len(calls) == 5:
             (pair[1] / "model.safetensors").write_bytes(whole[:1000])
-        return read(self, place)
+        read(self, *args)
 
-    monkeypatch.setattr(stored.OpenFile, "read", shrinking)
+    monkeypatch.setattr(stored.OpenFile, "read_into", shrinking)
     with pytest.raises(CheckpointError, match=r"second.*was cut short while it was read; fetch it again"):
         open_checkpoint(pair[1], into=resident)
     assert len(calls) >= 5
@@ -398,6 +400,47 @@ def test_where_names_do_not_map_the_base_is_copied(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(variant, "LARGE_PARAMETERS", 0)
     opened = open_checkpoint(save(tmp_path / "one", "olmoe", 1, num_experts=4, num_experts_per_tok=2))
     assert isinstance(keep_base(opened.model, opened.stored), dict)
+
+
+# memory
+
+MEASURE = """
+import sys
+from pathlib import Path
+import torch
+from pliant.checkpoints.folder import open_checkpoint
+from pliant.checkpoints.resident import Resident
+from pliant.modifications.variant import keep_base, restore
+
+def peak(reset=False):
+    if reset:
+        Path("/proc/self/clear_refs").write_text("5")
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.split("VmHWM:")[1].split()[0])
+
+warm, *folders = map(Path, sys.argv[1:])
+open_checkpoint(warm)
+base, resident = peak(reset=True), Resident()
+for folder in folders:
+    opened = open_checkpoint(folder, into=resident)
+    with torch.no_grad():
+        for parameter in opened.model.parameters():
+            parameter.mul_(1.5)
+    restore(opened.model, keep_base(opened.model, opened.stored))
+print((peak() - base) / sum(4 * parameter.numel() for parameter in opened.model.parameters()))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak is read from Linux's /proc")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_sequence_of_models_takes_the_memory_of_one(tmp_path: Path, dtype: torch.dtype) -> None:
+    """About 100M parameters, 0.4 GB each: opened, changed, put back. A second model or base would make the ratio 2."""
+    large = {"hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 11, "vocab_size": 16_000}
+    folders = [save(tmp_path / str(seed), "llama", seed, dtype=dtype, shard="60MB", **large) for seed in range(3)]
+    command = [sys.executable, "-c", MEASURE, save(tmp_path / "warm", "llama", 0), *folders]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert 0.9 < float(done.stdout) < 1.7, done.stdout  # converting maps the half-precision file: 1.5
 
 
 # a study

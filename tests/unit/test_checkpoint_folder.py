@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 
 import pytest
 import torch
@@ -68,6 +69,16 @@ def test_fingerprint_does_not_depend_on_sharding(tmp_path, kind):
     assert len(set(found.values())) == 1, found
     parameters = sum(parameter.numel() for parameter in model.parameters())
     assert {stored_parameters(tmp_path / folder) for folder in found} == {parameters}
+
+
+def test_one_file_goes_before_shards_that_lie_beside_it(tmp_path):
+    """transformers opens model.safetensors where both are there; the fingerprint is of what is opened."""
+    tiny.model(seed=1).save_pretrained(tmp_path / "both", max_shard_size="4KB")
+    expected = tiny.save(tmp_path / "one", seed=2)
+    shutil.copy(tmp_path / "one" / "model.safetensors", tmp_path / "both")
+    opened = open_checkpoint(tmp_path / "both")
+    assert tiny.same_bits(tiny.weights_of(opened.model), tiny.weights_of(expected))
+    assert opened.weights == stored_fingerprint(tmp_path / "one")
 
 
 def test_fingerprint_changes_with_any_bit_name_dtype_or_shape(saved):
@@ -190,6 +201,26 @@ def test_weights_that_are_not_numbers(saved, value):
 
     rewrite(saved, spoil)
     refused(saved, "tensor model.layers.1.mlp.up_proj.weight holds NaN or infinity")
+
+
+def test_large_weights_are_finite_although_their_sum_is_not(saved):
+    (saved / "pliant.json").unlink()
+
+    def enlarge(tensors):
+        tensors["lm_head.weight"][:] = 3e38
+
+    rewrite(saved, enlarge)
+    assert float(open_checkpoint(saved).model.lm_head.weight.detach().min()) == torch.tensor(3e38)
+
+
+def test_opposite_infinities_are_found(saved):
+    (saved / "pliant.json").unlink()
+
+    def spoil(tensors):
+        tensors["lm_head.weight"][0, :2] = torch.tensor([math.inf, -math.inf])
+
+    rewrite(saved, spoil)
+    refused(saved, "tensor lm_head.weight holds NaN or infinity")
 
 
 @pytest.mark.parametrize(

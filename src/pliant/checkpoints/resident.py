@@ -94,7 +94,7 @@ def _read(built: _Built, folder: Path, tensors: Mapping[str, StoredTensor]) -> N
     stored = open_stored({name: tensors[source] for name, source in built.names.items()})
     filled: dict[str, Tensor] = model.state_dict()
     for name in stored:
-        filled[name].copy_(stored[name])
+        stored.fill(name, filled[name])
     for parameter in model.parameters():
         parameter.grad = None
         parameter.requires_grad_(True)

@@ -32,15 +32,23 @@ class OpenFile:
         Raises:
             CheckpointError: the file ends before it.
         """
-        content = torch.empty(place.stop - place.start, dtype=torch.uint8)
+        tensor = torch.empty(place.shape, dtype=DTYPES[place.dtype])
+        self.read_into(tensor, place)
+        return tensor
+
+    def read_into(self, tensor: Tensor, place: StoredTensor) -> None:
+        """Fill `tensor`, contiguous on CPU and of the dtype in which it is stored, with no copy in between.
+
+        Raises:
+            CheckpointError: the file ends before it.
+        """
         self._file.seek(place.start)
-        rest = content.numpy().data
+        rest = tensor.reshape(-1).view(torch.uint8).numpy().data
         while rest:  # one call reads at most 2 GB
             count = self._file.readinto(rest)
             if not count:
                 raise CheckpointError(f"{self._path} was cut short while it was read; fetch it again")
             rest = rest[count:]
-        return content.view(DTYPES[place.dtype]).reshape(place.shape)
 
 
 @final
@@ -59,6 +67,14 @@ class StoredWeights(Mapping[str, Tensor]):
         place = self.places[name]
         tensor = self.files[place.file].read(place)
         return tensor.to(self.device, torch.float32 if place.dtype in FLOATING else None)
+
+    def fill(self, name: str, tensor: Tensor) -> None:
+        """Put the tensor called `name` into `tensor`, converted to its dtype."""
+        place = self.places[name]
+        if tensor.dtype == DTYPES[place.dtype] and tensor.device.type == "cpu":
+            self.files[place.file].read_into(tensor, place)
+        else:
+            tensor.copy_(self.files[place.file].read(place))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.places)
