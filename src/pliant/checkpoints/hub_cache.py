@@ -109,6 +109,11 @@ class DownloadCache:
         """Bytes that the weights of `revision` take below the root once they are fetched: what the user has, none."""
         return sum(file.size for file in revision.weights if not _of_user(revision, file).exists())
 
+    def has(self, revision: HubRevision) -> bool:
+        """Whether all weights of `revision` are on this disk, here or in the user's own cache."""
+        here = self.folder(revision)
+        return all((here / file.path).exists() or _of_user(revision, file).exists() for file in revision.weights)
+
     def present(self, revision: HubRevision) -> int:
         """Bytes of those that are below the root already."""
         links = [self.folder(revision) / file.path for file in revision.weights]

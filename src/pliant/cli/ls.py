@@ -1,22 +1,61 @@
-"""List the checkpoints of a study and what has been measured on each, or the checkpoints in any folder.
+"""List the checkpoints of a study and what has been measured on each, of a folder, or of a Hub repository.
 
-Example: [bold]pliant ls runs/demo/english[/bold]
+Of a repository: tokens, learning rate and annealing as far as names and the table of public runs tell, the size, and
+what is on this disk already. Nothing but metadata is downloaded.
+
+Example: [bold]pliant ls runs/demo/english[/bold], or [bold]pliant ls allenai/OLMo-1B-hf --every 250B[/bold]
 """
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from pliant.cli import checkpoints
+
+if TYPE_CHECKING:
+    from pliant.studies.members import Members
+
 
 def command(
-    folder: Path = typer.Argument(..., help="A study folder, or a folder of Hugging Face checkpoints."),
+    source: str = typer.Argument(..., metavar="SOURCE", help="A study folder, a folder of checkpoints, or org/name."),
+    revisions: str | None = checkpoints.REVISIONS,
+    first: str | None = checkpoints.FIRST,
+    to: str | None = checkpoints.TO,
+    every: str | None = checkpoints.EVERY,
+    count: int | None = checkpoints.COUNT,
+    spacing: str = checkpoints.SPACING,
+    tokens_per_step: str | None = checkpoints.TOKENS_PER_STEP,
+    run: str | None = checkpoints.RUN,
+    runs: Path | None = checkpoints.RUNS,
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
     from pliant.execution.table import PLAN_FILE
 
-    rows = _study_rows(folder) if (folder / PLAN_FILE).is_file() else _checkpoint_rows(folder)
+    notes: tuple[str, ...] = ()
+    if (Path(source) / PLAN_FILE).is_file():
+        rows = _study_rows(Path(source))
+    else:
+        from pliant.cli.running import quiet_libraries
+
+        quiet_libraries()
+        from pliant.studies.members import members_of
+
+        entry = checkpoints.trajectory_of(
+            source,
+            revisions=revisions,
+            first=first,
+            to=to,
+            every=every,
+            count=count,
+            spacing=spacing,
+            tokens_per_step=tokens_per_step,
+            run=run,
+        )
+        with checkpoints.listing() as progress:
+            found = members_of(entry, runs=runs, progress=progress, all_revisions=True)
+        rows, notes = _member_rows(found), found.notes
     if as_json:
         typer.echo(json.dumps(rows))
         return
@@ -24,10 +63,14 @@ def command(
 
     from pliant.cli.outcome import console
 
-    grid = Grid(*(name.replace("_", " ") for name in rows[0]))
+    shown = [name for name in rows[0] if any(row[name] is not None for row in rows)]
+    grid = Grid(*(name.replace("_", " ") for name in shown))
     for row in rows:
-        grid.add_row(*(_shown(name, value) for name, value in row.items()))
-    console().print(grid)
+        grid.add_row(*(_shown(name, row[name]) for name in shown))
+    screen = console()
+    screen.print(grid)
+    for note in notes:
+        screen.print(f"[dim]{note}[/dim]")
 
 
 def _study_rows(folder: Path) -> list[dict[str, Any]]:
@@ -60,20 +103,30 @@ def _study_rows(folder: Path) -> list[dict[str, Any]]:
     return list(groups.values())
 
 
-def _checkpoint_rows(folder: Path) -> list[dict[str, Any]]:
-    from pliant.checkpoints.trajectory import trajectory
+def _member_rows(found: "Members") -> list[dict[str, Any]]:
+    from pliant.studies.members import downloads
 
-    return [
-        {
+    cache = downloads()
+    rows = []
+    for member in found.members:
+        revision, about = member.revision, member.about
+        row = {
             "checkpoint": member.name,
-            "tokens": member.about.tokens,
-            "learning_rate": member.about.learning_rate,
-            "annealed": member.about.annealed,
-            "seed": member.about.seed,
-            "bytes": sum(file.stat().st_size for file in member.folder.glob("*.safetensors")),
+            "tokens": about.tokens,
+            "step": about.step,
+            "learning_rate": about.learning_rate,
+            "annealed": about.annealed,
+            "seed": about.seed,
+            "bytes": revision.weight_bytes if revision else _bytes(member.folder),
+            "on_disk": None if revision is None else cache.has(revision),
+            "commit": None if revision is None else revision.commit[:8],
         }
-        for member in trajectory(folder).members
-    ]
+        rows.append(row)
+    return rows
+
+
+def _bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
 
 
 def _shown(name: str, value: Any) -> str:

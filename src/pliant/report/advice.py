@@ -9,7 +9,7 @@ from pliant.report.confirmation import Confirmation, Outcome
 from pliant.report.finding import Finding
 from pliant.report.sentences import family, interpolated, undecided_words
 from pliant.report.study import Study, budget_name, capital, phrase, span_name
-from pliant.report.unit import rate, symbol
+from pliant.report.unit import strength_words
 from pliant.statistics import CONFIDENCE, Verdict
 
 
@@ -87,7 +87,7 @@ def _target(finding: Finding, study: Study) -> str:
     place = study.places[finding.trajectory, finding.members]
     where = f" ({place})" if place else ""
     if finding.direct:
-        return f"{capital(finding.label)} {symbol(finding.modification)} {rate(finding.strength or 0.0)}{where}"
+        return f"{capital(finding.label)} {strength_words(finding.modification, finding.strength or 0.0)}{where}"
     return f"{capital(phrase(finding.label))}{where}, {finding.quantity}"
 
 

@@ -6,7 +6,7 @@ from itertools import groupby
 
 from pliant.report.finding import Finding
 from pliant.report.study import Study, budget_name, capital, phrase
-from pliant.report.unit import Unit, rate, symbol
+from pliant.report.unit import Unit, rate, strength_words, symbol
 
 FEW_SEEDS = 3
 """With fewer runs a t-interval over seeds is so wide that a reading is called exploratory."""
@@ -77,7 +77,7 @@ def strength_name(finding: Finding) -> str:
         return "the base"
     if finding.strength is None:
         return f"{finding.label}, {finding.rate}"
-    return f"{finding.label} {symbol(finding.modification)} {rate(finding.strength)}"
+    return f"{finding.label} {strength_words(finding.modification, finding.strength)}"
 
 
 def _where(finding: Finding, places: Places) -> str:
@@ -139,6 +139,8 @@ def _ranks(group: list[Finding]) -> str:
 
 def _strengths(some: list[Finding], group: list[Finding]) -> str:
     """ "γ 0.1, 0.2"; four or more neighbours of the grid as a range."""
+    if some[0].modification == "quantise":
+        return ", ".join(strength_words("quantise", f.strength or 1.0) for f in some)
     called = symbol(some[0].modification)
     grid = [f.strength for f in group]
     places = [grid.index(f.strength) for f in some]

@@ -12,7 +12,7 @@ from pliant.report.finding import Finding
 from pliant.report.sentences import Places, family, verdict_words
 from pliant.report.study import budget_name, group_names, phrase, span_name
 from pliant.report.summary import StudySummary, Summary
-from pliant.report.unit import rate, symbol
+from pliant.report.unit import strength_words
 
 _STYLE = {"worse": "bold red", "not worse": "green", "undecided": "yellow"}
 
@@ -118,7 +118,7 @@ def strength_of(finding: Finding) -> str:
         return "no modification"
     if finding.strength is None:
         return _UNFIXED[finding.rate]
-    return f"{symbol(finding.modification)} {rate(finding.strength)}"
+    return strength_words(finding.modification, finding.strength)
 
 
 def p_values(finding: Finding) -> str:

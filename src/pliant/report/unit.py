@@ -47,11 +47,18 @@ def signed(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:+.3f}".replace("-", "−")
 
 
-_SYMBOLS = {"noise": "γ", "fine-tune": "rate"}
+_SYMBOLS = {"noise": "γ", "fine-tune": "rate", "prune": "share", "interpolate": "weight", "quantise": "step"}
+
+
+def strength_words(modification: str, strength: float) -> str:
+    """A strength as people say it: "γ 0.1", "rate 6.4e−5", "4 bits", "share 0.5"."""
+    if modification == "quantise":
+        return f"{round(math.log2(1 / strength + 1)) + 1} bits"  # strength is 1 / (2^(bits - 1) - 1)
+    return f"{symbol(modification)} {rate(strength)}"
 
 
 def symbol(modification: str) -> str:
-    """What the strength of a modification is called: γ of noise, the rate of fine-tuning, else "strength"."""
+    """What the strength of a modification is called: γ of noise, the rate of fine-tuning, the share pruned, ..."""
     return _SYMBOLS.get(modification, "strength")
 
 

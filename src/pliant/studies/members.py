@@ -56,15 +56,20 @@ def members_of(
     pins: Mapping[str, Pinned] | None = None,
     runs: Path | None = None,
     progress: Progress | None = None,
+    all_revisions: bool = False,
 ) -> Members:
     """The members that `entry` names and chooses. Hub repositories are taken from `pins`, or else listed.
+
+    Of a repository with names that tell tokens or steps, the others are left out, unless `all_revisions` is set.
 
     Raises:
         ValueError: nothing there, a repository that cannot be listed, or a choice that cannot be met.
     """
     given = entry.checkpoints
     assert given is not None, "only trajectories from outside have members to gather"
-    sources = _Sources(entry=entry, runs=public_runs(runs), pins=dict(pins or {}), progress=progress)
+    sources = _Sources(
+        entry=entry, runs=public_runs(runs), pins=dict(pins or {}), progress=progress, unplaced=all_revisions
+    )
     found = sources.members(given, entry.revisions) if isinstance(given, str) else [sources.one(e) for e in given]
     chosen, notes = _chosen(entry, in_order(found))
     return Members(
@@ -119,6 +124,7 @@ class _Sources:
     runs: tuple[PublicRun, ...]
     pins: dict[str, Pinned]
     progress: Progress | None
+    unplaced: bool
     notes: list[str] = field(default_factory=list)
     used: dict[str, Pinned] = field(default_factory=dict)
 
@@ -130,6 +136,8 @@ class _Sources:
         run = self._named_run() or run_of(source.repo, self.runs)
         found = [self._revision(revision, run) for revision in pinned.revisions]
         placed = [m for m in found if m.about.tokens is not None or m.about.step is not None]
+        if self.unplaced:
+            placed = found
         if placed and (others := [m.name for m in found if m not in placed]):
             self.notes.append(f"left out, since nothing says how far they were trained: {_some(others)}")
         return [self._completed(member, run) for member in placed or found]
