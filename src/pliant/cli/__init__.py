@@ -6,7 +6,22 @@ import sys
 
 import typer
 
-from pliant.cli import audit, confirm, demo, forecast, gc, ls, merge, pretrain, report, run, show, theory, verdict
+from pliant.cli import (
+    audit,
+    check,
+    confirm,
+    demo,
+    forecast,
+    gc,
+    ls,
+    merge,
+    pretrain,
+    report,
+    run,
+    show,
+    theory,
+    verdict,
+)
 
 app = typer.Typer(
     name="pliant",
@@ -18,7 +33,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for module in (demo, pretrain, run, confirm, report, verdict, forecast, theory, audit, merge, ls, show, gc):
+for module in (demo, check, pretrain, run, confirm, report, verdict, forecast, theory, audit, merge, ls, show, gc):
     app.command(name=module.__name__.rsplit(".", 1)[1], help=module.__doc__)(module.command)
 
 

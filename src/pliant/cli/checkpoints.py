@@ -22,6 +22,8 @@ TOKENS_PER_STEP = typer.Option(None, help="Tokens a step, where names tell steps
 RUN = typer.Option(None, "--run", help="The entry of the table of public runs that a folder belongs to.")
 RUNS = typer.Option(None, "--runs", help="YAML that extends the table of public runs.")
 
+CACHE_CAP = typer.Option(None, help="Weights fetched from the Hub never take more than this: 60GB.")
+
 WITHOUT_NAME = "checkpoints"
 
 
@@ -71,7 +73,26 @@ def trajectory_of(
 def name_of(source: str) -> str:
     """A short name for SOURCE: the last part of a path or a repository, without its revision."""
     name = source.removeprefix("pretrained=").split(",")[0].partition("@")[0]
-    return Path(name).resolve().name or WITHOUT_NAME
+    last = Path(name).resolve().name
+    return "".join(c if c.isalnum() or c in "._-" else "-" for c in last).lstrip("._-") or WITHOUT_NAME
+
+
+def bytes_of(text: str | None) -> int | None:
+    """ "60GB" -> 60_000_000_000; a number alone is bytes.
+
+    Raises:
+        ValueError: not a size.
+    """
+    import re
+
+    from pliant.studies.spec import SpecError
+
+    if text is None:
+        return None
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)B?", text, re.IGNORECASE)
+    if match is None:
+        raise SpecError(f"--cache-cap is {text!r}; expected a size such as 60GB")
+    return int(float(match[1]) * 1000 ** " KMGT".index(match[2].upper() or " "))
 
 
 @contextmanager

@@ -80,6 +80,11 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def fetching(size: int) -> str:
+    """ "; 12.3 GB to fetch", or nothing where nothing is."""
+    return f"; {size / 1e9:.3g} GB to fetch" if size >= 1e6 else ""
+
+
 def _json_line(ledger: Ledger, event: Event) -> None:
     ledger.hear(event)
     line: dict[str, Any] = {

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from pliant.cli.progress import Log, clock
+from pliant.cli import checkpoints
+from pliant.cli.progress import Log, clock, fetching
 from pliant.records.units import MARGIN_NATS
 
 if TYPE_CHECKING:
     from pliant.api import Study
     from pliant.execution.engine import TaskFailure
     from pliant.execution.table import Table
+    from pliant.studies.spec import StudySpec
 
 
 def command(
@@ -25,6 +27,9 @@ def command(
     out: Path | None = typer.Option(None, help="The study's folder; by default runs/<name of the study>."),
     dry_run: bool = typer.Option(False, "--dry-run", help="List the cells and the estimated time; run nothing."),
     workers: int | None = typer.Option(None, help="Worker processes; by default one a core, 0 for none."),
+    cache_cap: str | None = checkpoints.CACHE_CAP,
+    allow_suspect: bool = typer.Option(False, "--allow-suspect", help="Go on with checkpoints that the audit refuses."),
+    batch_tokens: int | None = typer.Option(None, min=1, help="Tokens of one forward pass of a new study."),
     remeasure: bool = typer.Option(False, "--remeasure", help="Set aside records measured on weights that changed."),
     extend_grids: bool = typer.Option(
         False, "--extend-grids", help="Where a best rate lies at the edge of its grid, add rates and go on."
@@ -40,19 +45,20 @@ def command(
     from pliant.cli.outcome import conclude
     from pliant.cli.running import run_and_watch
 
-    opened = open_study(study, out=out)
+    opened = _with(open_study(study, out=out), allow_suspect, batch_tokens)
     if dry_run and extend_grids:
         from pliant.studies.spec import SpecError
 
         raise SpecError("--extend-grids has no effect with --dry-run: what is added depends on what is measured")
     if dry_run:
-        _dry_run(opened, as_json)
+        show_plan(opened.spec, opened.folder, as_json)
         return
     if remeasure:
         _set_aside(opened)
-    tables, failures = run_and_watch([(opened.spec, opened.folder)], workers=workers, log=log)
+    cap = checkpoints.bytes_of(cache_cap)
+    tables, failures = run_and_watch([(opened.spec, opened.folder)], workers=workers, log=log, cache_cap=cap)
     if extend_grids:
-        tables, failures = _extend(opened, tables, failures, workers, log)
+        tables, failures = _extend(opened, tables, failures, workers, log, cap)
     conclude(
         tables, failures, report=opened.folder / "report.html", title=opened.spec.study, as_json=as_json, margin=margin
     )
@@ -63,7 +69,12 @@ ROUNDS = 3
 
 
 def _extend(
-    study: "Study", tables: "list[Table]", failures: "list[TaskFailure]", workers: int | None, log: Log
+    study: "Study",
+    tables: "list[Table]",
+    failures: "list[TaskFailure]",
+    workers: int | None,
+    log: Log,
+    cache_cap: int | None,
 ) -> "tuple[list[Table], list[TaskFailure]]":
     """Run again with longer grids as long as a best rate lies at an end, `ROUNDS` times at most."""
     from pliant.cli.running import run_and_watch
@@ -77,7 +88,7 @@ def _extend(
         if longer == spec:
             break
         spec = longer
-        tables, failures = run_and_watch([(spec, study.folder)], workers=workers, log=log)
+        tables, failures = run_and_watch([(spec, study.folder)], workers=workers, log=log, cache_cap=cache_cap)
     return tables, failures
 
 
@@ -90,7 +101,29 @@ def _set_aside(study: "Study") -> None:
         typer.echo(f"{name}: records of other weights moved to {shelf}", err=True)
 
 
-def _dry_run(study: "Study", as_json: bool) -> None:
+def _with(study: "Study", allow_suspect: bool, batch_tokens: int | None) -> "Study":
+    """The study with what the command line says of it; the batch is settled when its folder is made."""
+    from dataclasses import replace
+
+    from pliant.studies.members import gather
+    from pliant.studies.numerics import choose_numerics
+    from pliant.studies.settling import STUDY_FILE
+    from pliant.studies.spec import SpecError
+
+    spec = study.spec.model_copy(update={"allow_suspect": True}) if allow_suspect else study.spec
+    if batch_tokens is not None:
+        if (study.folder / STUDY_FILE).is_file():
+            raise SpecError(
+                f"{study.folder} has its numerics plan, which is part of what its records are; "
+                f"--batch-tokens is for a new study: give another --out folder"
+            )
+        chosen = choose_numerics(spec, gather(spec, study.folder))
+        spec = spec.model_copy(update={"numerics": replace(chosen, evaluation_batch_tokens=batch_tokens)})
+    return replace(study, spec=spec)
+
+
+def show_plan(spec: "StudySpec", folder: Path, as_json: bool) -> None:
+    """The tasks and cells that are missing, what they would take, and what would be fetched."""
     import json
     import os
 
@@ -101,7 +134,7 @@ def _dry_run(study: "Study", as_json: bool) -> None:
     from pliant.studies.schedule import schedule
     from pliant.studies.settling import planned
 
-    todo = schedule([planned(study.spec, study.folder)])
+    todo = schedule([planned(spec, folder)])
     if as_json:
         tasks = [
             {"task": t.label, "core_seconds": round(t.cost_seconds, 3), "needs": list(t.needs)} for t in todo.tasks
@@ -111,8 +144,8 @@ def _dry_run(study: "Study", as_json: bool) -> None:
         ]
         typer.echo(json.dumps({"tasks": tasks, "cells": cells, "cells_missing": todo.cells_missing}))
         return
-    grid = Grid("task", "cells", "core seconds", title=f"{study.spec.study} in {study.folder}")
-    for task in todo.tasks:
+    grid = Grid("task", "cells", "core seconds", title=f"{spec.study} in {folder}")
+    for task in (task for task in todo.tasks if not task.cleans_up):
         asked = len(task.payload.group.cells) if isinstance(task.payload, GroupJob) else ""
         grid.add_row(task.label, f"{asked}", f"{task.cost_seconds:,.1f}")
     screen = console()
@@ -121,5 +154,5 @@ def _dry_run(study: "Study", as_json: bool) -> None:
     about = clock(todo.seconds / lanes)
     screen.print(
         f"{todo.cells_missing:,} of {todo.cells:,} cells to measure: about {about} on {lanes} core(s) "
-        "(estimate from the settings and this machine's speed now; +-50 %)"
+        f"(estimate from the settings and this machine's speed now; +-50 %){fetching(todo.download_bytes)}"
     )

@@ -1,15 +1,17 @@
 """Running studies with progress: what `demo`, `run` and `pretrain` share."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from pliant.cli.progress import Log, clock, observer
+from pliant.cli.checkpoints import listing
+from pliant.cli.progress import Log, clock, fetching, observer
 
 if TYPE_CHECKING:
+    from pliant.checkpoints.pins import Pinned
     from pliant.execution.engine import Observer, TaskFailure
     from pliant.execution.table import Table
     from pliant.studies.schedule import Schedule
@@ -24,7 +26,12 @@ def quiet_libraries() -> None:
 
 
 def run_and_watch(
-    studies: "Sequence[tuple[StudySpec, Path]]", *, workers: int | None, log: Log
+    studies: "Sequence[tuple[StudySpec, Path]]",
+    *,
+    workers: int | None,
+    log: Log,
+    cache_cap: int | None = None,
+    pins: "Mapping[str, Pinned] | None" = None,
 ) -> "tuple[list[Table], list[TaskFailure]]":
     """Run what is missing of `studies`, showing progress; tables and failures come back."""
     quiet_libraries()
@@ -41,7 +48,12 @@ def run_and_watch(
             todo, total = schedule.cells_missing, schedule.cells
             about = clock(schedule.seconds / lanes)
             where = ", ".join(str(plan.folder) for plan in schedule.plans)
-            typer.echo(f"{todo:,} of {total:,} cells to measure, about {about} on {lanes} worker(s): {where}", err=True)
+            more = fetching(schedule.download_bytes)
+            line = f"{todo:,} of {total:,} cells to measure, about {about} on {lanes} worker(s){more}: {where}"
+            typer.echo(line, err=True)
         return observer(schedule, log, lanes)
 
-    return run_studies(studies, workers=workers, observe=watch)
+    with listing() as progress:
+        return run_studies(
+            studies, workers=workers, observe=watch, cache_cap=cache_cap, listing=progress, pins=pins or {}
+        )

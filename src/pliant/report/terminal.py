@@ -14,7 +14,7 @@ from pliant.report.study import budget_name, group_names, phrase, span_name
 from pliant.report.summary import StudySummary, Summary
 from pliant.report.unit import strength_words
 
-_STYLE = {"worse": "bold red", "not worse": "green", "undecided": "yellow"}
+STYLE = {"worse": "bold red", "not worse": "green", "undecided": "yellow"}
 
 
 ROOMY = 140
@@ -169,4 +169,4 @@ _TESTS: tuple[tuple[str, Callable[[Finding], Text]], ...] = (
 
 
 def _style(finding: Finding) -> str:
-    return "dim" if finding.modification == "none" else _STYLE[finding.judgement.verdict]
+    return "dim" if finding.modification == "none" else STYLE[finding.judgement.verdict]

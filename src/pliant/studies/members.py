@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from math import prod
 from pathlib import Path
+from types import MappingProxyType
 
 from pliant.checkpoints.about import About, CheckpointError
 from pliant.checkpoints.choosing import Place, choose
@@ -83,15 +84,21 @@ Gathered = Mapping[str, Members]
 """The members of each trajectory from outside, by its name."""
 
 
-def gather(spec: StudySpec, folder: Path, progress: Progress | None = None) -> Gathered:
-    """The members of every trajectory from outside; Hub revisions as the study in `folder` pinned them, or as of now.
+def gather(
+    spec: StudySpec,
+    folder: Path,
+    progress: Progress | None = None,
+    pins: Mapping[str, Pinned] = MappingProxyType({}),
+) -> Gathered:
+    """The members of every trajectory from outside; Hub revisions as the study in `folder` pinned them, else as `pins`
+    has them, else as of now.
 
     Raises:
         ValueError: see `members_of`.
     """
-    pins = read_pins(folder)
+    known = {**pins, **read_pins(folder)}
     outside = [entry for entry in spec.trajectories if entry.checkpoints is not None]
-    return {entry.name: members_of(entry, pins=pins, runs=spec.runs, progress=progress) for entry in outside}
+    return {entry.name: members_of(entry, pins=known, runs=spec.runs, progress=progress) for entry in outside}
 
 
 def described(member: Member) -> Path:

@@ -1,10 +1,12 @@
 """From a study to its records: plan, run what is missing, write the tables."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
+from pliant.checkpoints.pins import Pinned
 from pliant.execution.engine import Engine, Observer, TaskFailure, UserError
 from pliant.execution.local import LocalEngine, SerialEngine
 from pliant.execution.store import Store, naming_a_full_disk
@@ -28,16 +30,17 @@ def run_studies(
     observe: Callable[[Schedule], Observer],
     cache_cap: int | None = None,
     listing: Progress | None = None,
+    pins: Mapping[str, Pinned] = MappingProxyType({}),
 ) -> tuple[list[Table], list[TaskFailure]]:
     """Run what is missing of each study in its folder; return the tables and the tasks that failed.
 
     Weights fetched from the Hub never take more than `cache_cap` bytes at once; by default those of one checkpoint a
-    worker and the next. `listing` hears how far the listing of repositories is.
+    worker and the next. `listing` hears how far the listing of repositories is; those in `pins` need none.
 
     Raises:
         ValueError: bad input, found before anything runs.
     """
-    plans = [planned(spec, folder, progress=listing) for spec, folder in studies]
+    plans = [planned(spec, folder, progress=listing, pins=pins) for spec, folder in studies]
     for plan in plans:
         with naming_a_full_disk(plan.folder):
             prepare(plan)

@@ -1,8 +1,10 @@
 """What a study and its folder agree on before anything runs: numerics, added rates and draws, commits."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
-from pliant.checkpoints.pins import PINS_FILE, pins_json
+from pliant.checkpoints.pins import PINS_FILE, Pinned, pins_json
 from pliant.execution.store import write_atomically
 from pliant.studies.growth import keep_added
 from pliant.studies.materials import settled_corpus
@@ -15,13 +17,19 @@ from pliant.studies.study_file import parse_study, to_yaml
 STUDY_FILE = "study.yaml"
 
 
-def planned(spec: StudySpec, folder: Path, *, progress: Progress | None = None) -> Plan:
+def planned(
+    spec: StudySpec,
+    folder: Path,
+    *,
+    progress: Progress | None = None,
+    pins: Mapping[str, Pinned] = MappingProxyType({}),
+) -> Plan:
     """The plan of `spec` with what `folder` has settled, or newly settled; nothing is written there.
 
     Raises:
         ValueError: bad input, or a folder that holds something else.
     """
-    gathered = gather(spec, folder, progress)
+    gathered = gather(spec, folder, progress, pins)
     return plan_study(settle(spec, folder, gathered), folder, gathered)
 
 

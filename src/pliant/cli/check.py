@@ -1,0 +1,180 @@
+"""Is a run overtrained? One command: audit, noise, quantisation, verdict.
+
+SOURCE is a folder of checkpoints, a Hub repository (org/name), or org/name@revision. Audits them, adds noise at three
+strengths (also scaled by the initialisation where that is known), quantises to 8 and 4 bits, measures the loss on
+held-out text, draws on where an interval is wide, and says from where on more pre-training hurt. Underneath it is an
+ordinary study in runs/check-NAME: stop it and run the same command again; extend its study.yaml and `pliant run` it.
+
+Example: [bold]pliant check allenai/OLMo-1B-hf --revisions 'step*' --every 250B[/bold]
+"""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from pliant.cli import checkpoints
+from pliant.cli.progress import Log
+from pliant.records.units import MARGIN_NATS
+
+if TYPE_CHECKING:
+    from pliant.report.summary import StudySummary
+    from pliant.statistics import Verdict
+    from pliant.studies.members import Members
+
+EXIT_CODES: "dict[Verdict, int]" = {"not worse": 0, "worse": 3, "undecided": 4}
+
+
+def command(
+    source: str = typer.Argument(..., metavar="SOURCE", help="A folder of checkpoints, org/name or org/name@revision."),
+    revisions: str | None = checkpoints.REVISIONS,
+    first: str | None = checkpoints.FIRST,
+    to: str | None = checkpoints.TO,
+    every: str | None = checkpoints.EVERY,
+    count: int | None = checkpoints.COUNT,
+    spacing: str = checkpoints.SPACING,
+    tokens_per_step: str | None = checkpoints.TOKENS_PER_STEP,
+    run: str | None = checkpoints.RUN,
+    runs: Path | None = checkpoints.RUNS,
+    text: str = typer.Option("english", help="Held-out text: english, a path, or a Hub dataset (allenai/c4:en)."),
+    held_out_bytes: int = typer.Option(131_072, "--bytes", help="Bytes of held-out documents to measure on."),
+    most_draws: int = typer.Option(32, min=8, help="Draws of each noise at most; 8 where they are enough."),
+    out: Path | None = typer.Option(None, help="The study's folder; by default runs/check-NAME."),
+    allow_suspect: bool = typer.Option(False, "--allow-suspect", help="Go on with checkpoints that the audit refuses."),
+    allow_pickle: bool = typer.Option(False, "--allow-pickle", help="Open pickled weights, which can run code."),
+    trust_remote_code: bool = typer.Option(False, "--trust-remote-code", help="Run the repository's own model code."),
+    cache_cap: str | None = checkpoints.CACHE_CAP,
+    workers: int | None = typer.Option(None, help="Worker processes; by default one a core, 0 for none."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Audit, and say what would be fetched and measured."),
+    margin: float = typer.Option(MARGIN_NATS, min=0.0, help="A rise that matters, in nats per token."),
+    exit_code: bool = typer.Option(False, "--exit-code", help="Leave with 3 for worse, 4 for undecided, 0 for not."),
+    as_json: bool = typer.Option(False, "--json", help="Print the summary as JSON."),
+    log: Log = typer.Option(Log.auto, help="jsonl: progress as JSON lines on standard output."),
+) -> None:
+    from pliant.cli.running import quiet_libraries
+
+    quiet_libraries()
+    from pliant.checkpoints.pins import read_pins
+    from pliant.cli.outcome import conclude
+    from pliant.cli.run import show_plan
+    from pliant.cli.running import run_and_watch
+    from pliant.report.answer import answer, draws_wanted
+    from pliant.report.study import open_study
+    from pliant.report.summary import summarise_study
+    from pliant.studies.check import check_study
+    from pliant.studies.growth import add_draws
+    from pliant.studies.members import members_of
+    from pliant.studies.spec import HeldOutSpec
+
+    entry = checkpoints.trajectory_of(
+        source,
+        revisions=revisions,
+        first=first,
+        to=to,
+        every=every,
+        count=count,
+        spacing=spacing,
+        tokens_per_step=tokens_per_step,
+        run=run,
+        allow_pickle=allow_pickle,
+        trust_remote_code=trust_remote_code,
+    )
+    folder = out if out is not None else Path("runs") / f"check-{entry.name}"
+    with checkpoints.listing() as progress:
+        members = members_of(entry, pins=read_pins(folder), runs=runs, progress=progress)
+    _require_tokens(members)
+    _tell_audit(members, allow_suspect)
+    spec = check_study(
+        f"check-{entry.name}"[:64],
+        entry,
+        corpus=text,
+        held_out=HeldOutSpec(by="documents", bytes=held_out_bytes),
+        initialisation_known=all(member.about.init_stds for member in members.members),
+    ).model_copy(update={"allow_suspect": allow_suspect, "runs": runs})
+    if dry_run:
+        show_plan(spec, folder, as_json)
+        return
+    cap, pins = checkpoints.bytes_of(cache_cap), members.pinned
+    tables, failures = run_and_watch([(spec, folder)], workers=workers, log=log, cache_cap=cap, pins=pins)
+    found = summarise_study(open_study(tables[0]), margin=margin)
+    wider = draws_wanted(found.findings, most=most_draws)
+    if wider:
+        spec = add_draws(spec, wider)
+        if log is Log.auto:
+            names = ", ".join(f"{label} {strength:g}" for label, strength in wider)
+            typer.echo(f"intervals wider than the margin, drawing on: {names}", err=True)
+        tables, failures = run_and_watch([(spec, folder)], workers=workers, log=log, cache_cap=cap, pins=pins)
+        found = summarise_study(open_study(tables[0]), margin=margin)
+    verdict = answer(found.findings)
+    try:
+        conclude(tables, failures, report=folder / "report.html", title=spec.study, as_json=as_json, margin=margin)
+    finally:
+        if not as_json:
+            _tell_answer(verdict, found, folder, source, held_out_bytes, most_draws)
+        if exit_code and EXIT_CODES[verdict]:
+            raise typer.Exit(EXIT_CODES[verdict])
+
+
+def _require_tokens(members: "Members") -> None:
+    from pliant.checkpoints.about import CheckpointError
+
+    placed = {m.about.tokens for m in members.members if m.about.tokens is not None}
+    if len(placed) < 2:
+        raise CheckpointError(
+            f"{len(placed)} of {len(members.members)} checkpoints tell how many tokens they have seen, and a trend "
+            "needs two or more; give --tokens-per-step where names tell steps, or list them with tokens in a study file"
+        )
+
+
+def _tell_audit(members: "Members", allowed: bool) -> None:
+    """What the cheap part of the audit finds; planning refuses on it unless that is allowed."""
+    from pliant.studies.refusal import suspicions
+
+    found = suspicions(members.members)
+    for note in members.notes:
+        typer.echo(f"note: {note}", err=True)
+    for one in found:
+        typer.echo(f"audit: {one.sentence}", err=True)
+    if found and not allowed:
+        typer.echo(
+            f"error: {len(found)} finding(s) of the audit; leave those checkpoints out, or measure all the same with "
+            "--allow-suspect",
+            err=True,
+        )
+        raise typer.Exit(2)
+    if not found:
+        typer.echo(f"audit: {len(members.members)} checkpoints, nothing suspicious", err=True)
+
+
+def _tell_answer(
+    verdict: "Verdict", found: "StudySummary", folder: Path, source: str, held_out_bytes: int, most_draws: int
+) -> None:
+    from rich.console import Console
+
+    from pliant.report.answer import text_is_short
+    from pliant.report.terminal import STYLE
+
+    screen = Console()
+    screen.print(f"answer: [{STYLE[verdict]}]{verdict}[/]", highlight=False)
+    again = f"pliant check {shlex.quote(source)}{_as_given()}"
+    if verdict != "undecided":
+        sharper = f"add fine_tune to {folder / 'study.yaml'}, then: pliant run {folder}"
+    elif text_is_short(found.findings):
+        sharper = f"{again} --bytes {4 * held_out_bytes}"
+    else:
+        sharper = f"{again} --most-draws {2 * most_draws}"
+    screen.print(f"sharper: {sharper}", highlight=False, soft_wrap=True)
+
+
+def _as_given() -> str:
+    """The options of this call that choose checkpoints and text, to be written again; those that sharpen left out."""
+    words = sys.argv[sys.argv.index("check") + 2 :] if "check" in sys.argv else []
+    kept, skip = [], False
+    for word in words:
+        if skip or word.split("=")[0] in ("--bytes", "--most-draws"):
+            skip = not skip and "=" not in word
+            continue
+        kept.append(word)
+    return "".join(f" {shlex.quote(word)}" for word in kept)
