@@ -18,9 +18,9 @@ from hub_fixtures import turn_to
 from loopback_hub import Fault
 from pliant.checkpoints.about import CheckpointError
 from pliant.checkpoints.folder import open_checkpoint
-from pliant.checkpoints.hub_cache import DownloadCache
-from pliant.checkpoints.hub_listing import list_revisions, repo_revision
-from pliant.checkpoints.hub_local import cached_revisions, user_cache
+from pliant.checkpoints.hub.cache import DownloadCache
+from pliant.checkpoints.hub.listing import list_revisions, repo_revision
+from pliant.checkpoints.hub.local import cached_revisions, user_cache
 
 REPO = "tiny/OLMo-tiny"
 
@@ -566,8 +566,8 @@ def test_what_a_killed_process_left_is_swept(hub, cache):
     program = f"""
 from pathlib import Path
 from huggingface_hub import constants
-from pliant.checkpoints.hub_cache import DownloadCache
-from pliant.checkpoints.hub_listing import repo_revision
+from pliant.checkpoints.hub.cache import DownloadCache
+from pliant.checkpoints.hub.listing import repo_revision
 constants.DOWNLOAD_CHUNK_SIZE = 1024
 cache = DownloadCache(Path({str(cache.root)!r}))
 cache.fetch(repo_revision({REPO!r}, "step1"))

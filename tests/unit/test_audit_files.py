@@ -10,12 +10,12 @@ import torch
 
 import tiny
 from pliant.checkpoints.about import About
-from pliant.checkpoints.audit import audit_files, audit_weights, suspects
-from pliant.checkpoints.audit_finding import Finding, named
+from pliant.checkpoints.audit.audit import audit_files, audit_weights, suspects
+from pliant.checkpoints.audit.finding import Finding, named
+from pliant.checkpoints.audit.loss_curve import TextLoss, loss_findings
+from pliant.checkpoints.audit.norm_curve import outliers
+from pliant.checkpoints.audit.sketch import read_sketch, sample_places
 from pliant.checkpoints.folder import save_weights
-from pliant.checkpoints.loss_curve import TextLoss, loss_findings
-from pliant.checkpoints.norm_curve import outliers
-from pliant.checkpoints.sketch import read_sketch, sample_places
 from pliant.checkpoints.trajectory import Member, trajectory
 from pliant.checkpoints.weights import stored_tensors
 from pliant.data.tokenizers import open_tokenizer
@@ -103,7 +103,7 @@ def test_main_may_equal_the_last_checkpoint_but_no_other(run):
 def test_equal_weights_of_two_seeds_are_an_error(run):
     shutil.copytree(run / "step8", run / "other")
     About(tokens=800, seed=2).write(run / "other")
-    assert ("duplicate", "error", ("other", "step8")) in findings(run, "error")
+    assert ("duplicate", "error", ("step8", "other")) in findings(run, "error")
 
 
 def test_equal_weights_in_another_dtype_are_found(run):

@@ -5,8 +5,8 @@ import time
 import pytest
 
 from pliant.checkpoints.about import About
-from pliant.checkpoints.audit_metadata import audit_metadata
-from pliant.checkpoints.revision import HubFile, HubRevision
+from pliant.checkpoints.audit.metadata import audit_metadata
+from pliant.checkpoints.hub.revision import HubFile, HubRevision
 
 
 def revision(name, content, *, size=1000, config="c", tokenizer="t", files=None):

@@ -5,8 +5,8 @@ from functools import partial
 import numpy as np
 import pytest
 
-from pliant.checkpoints.content_order import displaced
-from pliant.checkpoints.sketch import directions, squared_distances
+from pliant.checkpoints.audit.content_order import displaced
+from pliant.checkpoints.audit.sketch import directions, squared_distances
 
 WEIGHTS = 2000
 TRIALS = 25

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pliant.checkpoints.about import About, CheckpointError
-from pliant.checkpoints.initial_stds import MitchellInit, NormalInit, SmallInit, initial_stds, truncated_std
 from pliant.checkpoints.names import NameFacts, read_name
-from pliant.checkpoints.public_runs import disagrees, facts, init_stds, public_runs, run_of
-from pliant.checkpoints.run_schedule import RunSchedule
+from pliant.checkpoints.public.initial_stds import MitchellInit, NormalInit, SmallInit, initial_stds, truncated_std
+from pliant.checkpoints.public.runs import disagrees, facts, init_stds, public_runs, run_of
+from pliant.checkpoints.public.schedule import RunSchedule
 
 B, T = 10**9, 10**12
 

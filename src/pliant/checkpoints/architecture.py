@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from pliant.checkpoints.initial_stds import truncated_std
 from pliant.checkpoints.keyed import keyed_generator, keyed_normal
+from pliant.checkpoints.public.initial_stds import truncated_std
 
 Family = Literal["llama", "olmo2"]
 Initialisation = Literal["fan-in", "normal-0.02"]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pliant.checkpoints.about import About, CheckpointError, read_about
 from pliant.checkpoints.folder import check_files
+from pliant.checkpoints.hub.revision import HubRevision
 from pliant.checkpoints.names import natural_order, read_name
-from pliant.checkpoints.revision import HubRevision
 from pliant.checkpoints.trainer_state import read_trainer_state
 
 

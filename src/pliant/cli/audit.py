@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from pliant.checkpoints.audit import Progress
+    from pliant.checkpoints.audit.audit import Progress
 
 
 class DepthChoice(StrEnum):

@@ -56,7 +56,7 @@ def command(
     from pliant.cli.running import quiet_libraries
 
     quiet_libraries()
-    from pliant.checkpoints.pins import read_pins
+    from pliant.checkpoints.hub.pins import read_pins
     from pliant.cli.outcome import conclude
     from pliant.cli.run import show_plan
     from pliant.cli.running import run_and_watch

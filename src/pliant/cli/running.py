@@ -11,7 +11,7 @@ from pliant.cli.checkpoints import listing
 from pliant.cli.progress import Log, clock, fetching, observer
 
 if TYPE_CHECKING:
-    from pliant.checkpoints.pins import Pinned
+    from pliant.checkpoints.hub.pins import Pinned
     from pliant.execution.engine import Observer, TaskFailure
     from pliant.execution.table import Table
     from pliant.studies.schedule import Schedule

@@ -10,8 +10,8 @@ from rich.text import Text
 from pliant.records.units import format_tokens
 
 if TYPE_CHECKING:  # the checkpoints package loads torch
-    from pliant.checkpoints.audit import Audit, Row
-    from pliant.checkpoints.audit_finding import Check, Finding, Level
+    from pliant.checkpoints.audit.audit import Audit, Row
+    from pliant.checkpoints.audit.finding import Check, Finding, Level
 
 _STYLE: "dict[Level, str]" = {"error": "bold red", "warning": "yellow", "note": "dim"}
 _MARK: "dict[Level, str]" = {"error": "✗", "warning": "!", "note": "·"}

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from pliant.checkpoints.about import CheckpointError
-from pliant.checkpoints.audit import Audit, Depth, Progress, Row, audit_files, audit_weights
-from pliant.checkpoints.audit_finding import Finding
+from pliant.checkpoints.audit.audit import Audit, Depth, Progress, Row, audit_files, audit_weights
+from pliant.checkpoints.audit.finding import Finding
+from pliant.checkpoints.audit.loss_curve import TextLoss, loss_findings
 from pliant.checkpoints.folder import open_checkpoint
-from pliant.checkpoints.loss_curve import TextLoss, loss_findings
 from pliant.checkpoints.trajectory import Member
 from pliant.data.tasks import EncodedSplit
 from pliant.evaluation.losses import loss_measurement

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pliant.checkpoints.about import CheckpointError
-from pliant.checkpoints.revision import HubRevision
+from pliant.checkpoints.hub.revision import HubRevision
 from pliant.execution.engine import Progress, Task, UserError
 from pliant.studies.group import GroupJob
 from pliant.studies.members import downloads

@@ -11,14 +11,14 @@ from types import MappingProxyType
 
 from pliant.checkpoints.about import About, CheckpointError
 from pliant.checkpoints.choosing import Place, choose
-from pliant.checkpoints.hub_cache import DownloadCache
-from pliant.checkpoints.hub_client import shapes_of
-from pliant.checkpoints.hub_errors import FAILURES, or_nearest
-from pliant.checkpoints.hub_listing import list_revisions
+from pliant.checkpoints.hub.cache import DownloadCache
+from pliant.checkpoints.hub.client import shapes_of
+from pliant.checkpoints.hub.errors import FAILURES, or_nearest
+from pliant.checkpoints.hub.listing import list_revisions
+from pliant.checkpoints.hub.pins import Pinned, Shapes, read_pins
+from pliant.checkpoints.hub.revision import HubRevision
 from pliant.checkpoints.names import read_name
-from pliant.checkpoints.pins import Pinned, Shapes, read_pins
-from pliant.checkpoints.public_runs import PublicRun, disagrees, facts, init_stds, public_runs, run_of
-from pliant.checkpoints.revision import HubRevision
+from pliant.checkpoints.public.runs import PublicRun, disagrees, facts, init_stds, public_runs, run_of
 from pliant.checkpoints.sources import Folder, Repository, read_source
 from pliant.checkpoints.trajectory import Member, in_order, trajectory
 from pliant.checkpoints.weights import stored_parameters, stored_tensors

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pliant.checkpoints.about import About, CheckpointError
-from pliant.checkpoints.pins import Pinned
-from pliant.checkpoints.revision import HubRevision
+from pliant.checkpoints.hub.pins import Pinned
+from pliant.checkpoints.hub.revision import HubRevision
 from pliant.execution.table import PlannedCell
 from pliant.modifications.interpolate import Interpolate
 from pliant.modifications.merge import Parts

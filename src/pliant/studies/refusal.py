@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from pliant.checkpoints.audit import REFUSED, suspects
-from pliant.checkpoints.audit_finding import Finding
-from pliant.checkpoints.audit_metadata import audit_metadata
+from pliant.checkpoints.audit.audit import REFUSED, suspects
+from pliant.checkpoints.audit.finding import Finding
+from pliant.checkpoints.audit.metadata import audit_metadata
 from pliant.checkpoints.trajectory import Member
 from pliant.studies.spec import SpecError
 

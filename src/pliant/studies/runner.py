@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
-from pliant.checkpoints.pins import Pinned
+from pliant.checkpoints.hub.pins import Pinned
 from pliant.execution.engine import Engine, Observer, TaskFailure, UserError
 from pliant.execution.local import LocalEngine, SerialEngine
 from pliant.execution.store import Store, naming_a_full_disk

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from pliant.checkpoints.pins import PINS_FILE, Pinned, pins_json
+from pliant.checkpoints.hub.pins import PINS_FILE, Pinned, pins_json
 from pliant.execution.store import write_atomically
 from pliant.studies.growth import keep_added
 from pliant.studies.materials import settled_corpus

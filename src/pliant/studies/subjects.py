@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pliant.checkpoints.about import About, CheckpointError
-from pliant.checkpoints.revision import HubRevision
+from pliant.checkpoints.hub.revision import HubRevision
 from pliant.checkpoints.trajectory import Member
 from pliant.checkpoints.weights import stored_fingerprint
 from pliant.data.corpora import CorpusName

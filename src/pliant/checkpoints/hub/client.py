@@ -11,8 +11,8 @@ from huggingface_hub import HfApi, constants, get_session
 from huggingface_hub.errors import HTTPError
 from huggingface_hub.hf_api import RepoFile
 
-from pliant.checkpoints.hub_local import cached_repos
-from pliant.checkpoints.revision import HubFile, HubRevision
+from pliant.checkpoints.hub.local import cached_repos
+from pliant.checkpoints.hub.revision import HubFile, HubRevision
 
 _CANDIDATES = 200  # repositories whose names are asked for when looking for the nearest
 

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from pliant.checkpoints.audit_finding import Finding
-from pliant.checkpoints.content_order import Displaced, displaced
-from pliant.checkpoints.inspection import Inspection
-from pliant.checkpoints.sketch import directions, squared_distances
+from pliant.checkpoints.audit.content_order import Displaced, displaced
+from pliant.checkpoints.audit.finding import Finding
+from pliant.checkpoints.audit.inspection import Inspection
+from pliant.checkpoints.audit.sketch import directions, squared_distances
 
 ROUNDING = 1e-4
 """Mean squared difference of weights scaled to rms one that a change of dtype alone stays below (bf16: about 3e-6)."""

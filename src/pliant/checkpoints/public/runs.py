@@ -11,12 +11,12 @@ import yaml
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from pliant.checkpoints.about import About, CheckpointError
-from pliant.checkpoints.initial_stds import Init, initial_stds
 from pliant.checkpoints.names import NameFacts
-from pliant.checkpoints.run_schedule import RunSchedule
+from pliant.checkpoints.public.initial_stds import Init, initial_stds
+from pliant.checkpoints.public.schedule import RunSchedule
 from pliant.records.units import format_tokens, parse_tokens
 
-_TABLE = "public_runs.yaml"
+_TABLE = "runs.yaml"
 DISAGREEMENT = 0.05
 """A name whose tokens are further than this share from those of the table is reported."""
 
@@ -61,7 +61,7 @@ def public_runs(extra: Path | None = None) -> tuple[PublicRun, ...]:
     Raises:
         CheckpointError: the file cannot be read, or an entry is wrong; the key is named.
     """
-    table = _parsed(files("pliant.checkpoints").joinpath(_TABLE).read_text(encoding="utf-8"), _TABLE)
+    table = _parsed(files("pliant.checkpoints.public").joinpath(_TABLE).read_text(encoding="utf-8"), _TABLE)
     if extra is None:
         return table
     try:

@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from pliant.checkpoints.audit_configs import config_findings, tokenizer_findings
-from pliant.checkpoints.audit_duplicates import Place, duplicates
-from pliant.checkpoints.audit_finding import Finding
-from pliant.checkpoints.audit_order import order_findings
-from pliant.checkpoints.inspection import Inspection, inspect
-from pliant.checkpoints.norm_curve import Norms, norm_findings, read_norms
+from pliant.checkpoints.audit.configs import config_findings, tokenizer_findings
+from pliant.checkpoints.audit.duplicates import Place, duplicates
+from pliant.checkpoints.audit.finding import Finding
+from pliant.checkpoints.audit.inspection import Inspection, inspect
+from pliant.checkpoints.audit.norm_curve import Norms, norm_findings, read_norms
+from pliant.checkpoints.audit.order import order_findings
 from pliant.checkpoints.trajectory import Member
 from pliant.records.identity import Json
 

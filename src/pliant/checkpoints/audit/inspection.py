@@ -10,8 +10,8 @@ from math import prod
 from pathlib import Path
 
 from pliant.checkpoints.about import About, CheckpointError
-from pliant.checkpoints.audit_finding import Check, Finding
-from pliant.checkpoints.sketch import Sketch, read_sketch
+from pliant.checkpoints.audit.finding import Check, Finding
+from pliant.checkpoints.audit.sketch import Sketch, read_sketch
 from pliant.checkpoints.trajectory import Member
 from pliant.checkpoints.weights import StoredTensor, stored_fingerprint, stored_tensors
 from pliant.records.identity import Json

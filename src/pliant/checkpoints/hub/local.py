@@ -13,7 +13,7 @@ from pathlib import Path
 
 from huggingface_hub import constants
 
-from pliant.checkpoints.revision import INDEX, HubFile, HubRevision
+from pliant.checkpoints.hub.revision import INDEX, HubFile, HubRevision
 
 
 def user_cache() -> Path:

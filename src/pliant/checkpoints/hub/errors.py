@@ -19,7 +19,7 @@ from huggingface_hub.errors import (
 )
 
 from pliant.checkpoints.about import CheckpointError
-from pliant.checkpoints.hub_client import nearest_repos, nearest_revisions
+from pliant.checkpoints.hub.client import nearest_repos, nearest_revisions
 
 # RuntimeError is what hf_xet, the client's second transport, raises.
 FAILURES = (HTTPError, OSError, HFValidationError, RuntimeError)

@@ -4,8 +4,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
-from pliant.checkpoints.audit_finding import Finding, named
-from pliant.checkpoints.inspection import Inspection
+from pliant.checkpoints.audit.finding import Finding, named
+from pliant.checkpoints.audit.inspection import Inspection
 from pliant.checkpoints.weights import StoredTensor
 from pliant.records.identity import Json
 

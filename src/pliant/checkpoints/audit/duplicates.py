@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pliant.checkpoints.audit_finding import Finding, named
+from pliant.checkpoints.audit.finding import Finding, named
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,11 +11,11 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.utils import WeakFileLock
 
 from pliant.checkpoints.about import CheckpointError
-from pliant.checkpoints.hub_claims import Claims, at_once
-from pliant.checkpoints.hub_errors import one_line
-from pliant.checkpoints.hub_local import cached_repos, cached_revisions, holds, hops, repo_folder, user_cache
-from pliant.checkpoints.hub_progress import Progress, meter
-from pliant.checkpoints.revision import HubFile, HubRevision, is_weights
+from pliant.checkpoints.hub.claims import Claims, at_once
+from pliant.checkpoints.hub.errors import one_line
+from pliant.checkpoints.hub.local import cached_repos, cached_revisions, holds, hops, repo_folder, user_cache
+from pliant.checkpoints.hub.progress import Progress, meter
+from pliant.checkpoints.hub.revision import HubFile, HubRevision, is_weights
 
 _DESCRIBING = frozenset({".json", ".txt", ".model", ".jinja"})  # config, index, tokenizer, chat template, pliant.json
 _CODE = frozenset({".py"})

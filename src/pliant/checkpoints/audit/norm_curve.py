@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from pliant.checkpoints.audit_finding import Finding
-from pliant.checkpoints.inspection import Inspection
+from pliant.checkpoints.audit.finding import Finding
+from pliant.checkpoints.audit.inspection import Inspection
 from pliant.checkpoints.weights import StoredTensor
 
 FEWEST = 5

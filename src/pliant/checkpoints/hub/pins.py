@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from pliant.checkpoints.about import CheckpointError
-from pliant.checkpoints.revision import HubRevision
+from pliant.checkpoints.hub.revision import HubRevision
 
 PINS_FILE = "revisions.json"
 Shapes = dict[str, tuple[int, ...]]

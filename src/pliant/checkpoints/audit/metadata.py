@@ -8,10 +8,10 @@ from itertools import pairwise
 from statistics import median
 
 from pliant.checkpoints.about import About
-from pliant.checkpoints.audit import Audit, Row, pickled_findings
-from pliant.checkpoints.audit_duplicates import Place, duplicates
-from pliant.checkpoints.audit_finding import Finding
-from pliant.checkpoints.revision import HubRevision
+from pliant.checkpoints.audit.audit import Audit, Row, pickled_findings
+from pliant.checkpoints.audit.duplicates import Place, duplicates
+from pliant.checkpoints.audit.finding import Finding
+from pliant.checkpoints.hub.revision import HubRevision
 
 OTHER_SIZE = 0.01
 """Weight files of one model and dtype differ by their headers only, far less than 1 %."""

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import t as student
 
-from pliant.checkpoints.audit_finding import Finding
+from pliant.checkpoints.audit.finding import Finding
 from pliant.checkpoints.trajectory import Member
 
 CONFIDENCE = 0.999

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Literal
 
 from pliant.checkpoints.about import CheckpointError
-from pliant.checkpoints.hub_client import commit_of, commits_of, files_of
-from pliant.checkpoints.hub_errors import FAILURES, explained, or_nearest, unreachable
-from pliant.checkpoints.hub_local import absent_shards, cached_revisions, user_cache
-from pliant.checkpoints.hub_progress import Progress
-from pliant.checkpoints.revision import HubRevision
+from pliant.checkpoints.hub.client import commit_of, commits_of, files_of
+from pliant.checkpoints.hub.errors import FAILURES, explained, or_nearest, unreachable
+from pliant.checkpoints.hub.local import absent_shards, cached_revisions, user_cache
+from pliant.checkpoints.hub.progress import Progress
+from pliant.checkpoints.hub.revision import HubRevision
 
 _Found = HubRevision | str  # a revision, or the reason why there is none to use
 _THREADS = 16  # requests under way at once: 150 revisions take seconds, far within the Hub's limits
