@@ -47,6 +47,11 @@ def test_every_looks_for_all_multiples_within_the_bounds_given():
     assert choice.notes == ("no checkpoint within 125B of 750B, 1T",)
 
 
+def test_every_keeps_the_last_place_whatever_it_is_near_to():
+    assert chosen(run(100, 200, 230), every=100 * B) == [100, 200, 230]
+    assert chosen(run(100, 200, 330, 340), every=100 * B, last=335 * B) == [100, 200, 330]
+
+
 def test_zero_is_a_multiple_for_an_untrained_checkpoint_only():
     assert chosen(run(0, 10, 100, 200), every=100 * B) == [0, 100, 200]
     assert chosen(run(10, 100, 200), every=100 * B) == [100, 200]
@@ -67,6 +72,10 @@ def test_log_spacing_keeps_the_untrained_checkpoint_first():
     places = run(0, *range(1, 101))
     assert chosen(places, count=4, spacing="log") == [0, 1, 10, 100]
     assert chosen(places, count=2, spacing="log") == [0, 100]
+
+
+def _nearest(at: int, every: int) -> int:
+    return (2 * at + every) // (2 * every)
 
 
 def test_crowded_places_still_give_as_many_as_asked():
@@ -158,11 +167,14 @@ def test_every_gives_each_multiple_its_nearest_place(positions, every, first, la
     low, high = first or 0, math.inf if last is None else last
     assert taken == sorted(taken)
     assert len(set(choice.places)) == len(choice.places)
-    multiples = [(2 * at + every) // (2 * every) for at in taken]
+    assert taken[-1] == max(at for at in positions if low <= at <= high)
+    assert all(low <= at <= high for at in taken)
+    if len(taken) > 1 and _nearest(taken[-1], every) == _nearest(taken[-2], every):
+        taken.pop()  # kept as the last place, beside the one that stands for its multiple
+    multiples = [_nearest(at, every) for at in taken[:-1]]
     assert len(set(multiples)) == len(multiples)
-    for at, multiple in zip(taken, multiples, strict=True):
+    for at, multiple in zip(taken, multiples, strict=False):
         inside = [abs(other - multiple * every) for other in positions if low <= other <= high]
-        assert low <= at <= high
         assert 2 * abs(at - multiple * every) <= every
         assert abs(at - multiple * every) == min(inside)
     assert choose(choice.places, every=every, first=first, last=last).places == choice.places

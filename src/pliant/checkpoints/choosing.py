@@ -44,9 +44,9 @@ def choose(
 
     All four are tokens; where no place has tokens they are steps. A place that lacks what is chosen by is left out
     with a note; with nothing asked, all come back in order. `every` gives each multiple the nearest of the places
-    that lie within half of `every`; a multiple with none is a gap and noted. Zero counts as a multiple for an
-    untrained checkpoint only. `count` keeps the first and the last; targets between them are spread evenly in
-    tokens, or in log tokens.
+    that lie within half of `every`; a multiple with none is a gap and noted. The last place is kept in any case: it
+    is the one that is asked about. Zero counts as a multiple for an untrained checkpoint only. `count` keeps the
+    first and the last; targets between them are spread evenly in tokens, or in log tokens.
 
     Raises:
         CheckpointError: nothing to choose from, or a request that the places cannot meet.
@@ -166,7 +166,8 @@ def _nearest_multiples(
         named = itertools.islice((multiple for multiple in wanted if multiple not in nearest), min(gaps, _NAMED))
         which = _listed([scale.text(multiple * every) for multiple in named], gaps)
         notes.append(f"no checkpoint within {_interval(scale, every // 2)} of {which}")
-    return [nearest[multiple] for multiple in taken]
+    chosen = [nearest[multiple] for multiple in taken]
+    return chosen if chosen[-1] is ordered[-1] else [*chosen, ordered[-1]]
 
 
 def _interval(scale: _Scale, length: int) -> str:

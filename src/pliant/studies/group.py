@@ -22,6 +22,7 @@ from pliant.studies.asked import COMPARED, base_outputs
 from pliant.studies.cells import CellPlan, EvaluationPlan
 from pliant.studies.materials import Materials, open_materials
 from pliant.studies.measure import Scene, measure
+from pliant.studies.memory import is_out_of_memory
 from pliant.studies.plan import GroupPlan
 from pliant.studies.variants import Bench, variants
 from pliant.training.decoder import choose_forward
@@ -139,6 +140,9 @@ def _attempt(bench: Bench, cell: CellPlan) -> None:
             error = str(problem)
             break
         except Exception as problem:  # the boundary at which a failure becomes data
+            if is_out_of_memory(problem):  # the same again would do the same
+                error = _smaller_batch(bench)
+                break
             error = f"{type(problem).__name__}: {problem}"
         finally:
             restore(bench.checkpoint.model, bench.base)
@@ -151,6 +155,15 @@ def _attempt(bench: Bench, cell: CellPlan) -> None:
         "error": error,
     }
     bench.store.write_run(cell.key, run)
+
+
+def _smaller_batch(bench: Bench) -> str:
+    """What to do where memory ran out: records are of one numerics plan, so a smaller batch is another study."""
+    tokens, folder = bench.numerics.evaluation_batch_tokens, bench.store.folder
+    return (
+        f"out of memory with {tokens:,} tokens a forward pass; start a study with fewer: "
+        f"pliant run {folder / 'study.yaml'} --batch-tokens {max(1, tokens // 2)} --out {folder}-{max(1, tokens // 2)}"
+    )
 
 
 def _write_records(bench: Bench, cell: CellPlan) -> None:
