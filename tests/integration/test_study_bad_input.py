@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from pliant.execution.engine import UserError
 from theirs import change_weights, save_checkpoint
@@ -248,3 +249,26 @@ def test_a_real_disk_that_is_full(free_kilobytes: int, small_disk: Path, tmp_pat
     run(tiny(), tmp_path / "expected")
     assert record_files(small_disk / "study") == record_files(tmp_path / "expected")
     assert list(small_disk.rglob(".part-*")) == []
+
+
+def test_memory_that_runs_out_fails_the_cell_alone_and_names_the_next_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def run_out(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+
+    monkeypatch.setattr("pliant.studies.variants.quantised_variant", run_out)
+    save_checkpoint(tmp_path / "theirs", tokens=1000)
+    study, folder = (
+        of_checkpoints(tmp_path / "theirs", modifications=[*NOISE, {"quantise": {"bits": [4]}}]),
+        tmp_path / "s",
+    )
+    table, failures, _ = run(study, folder)
+    assert failures == []
+    (failed,) = table.failed
+    assert (failed.labels["modification"], failed.attempts) == ("quantise", 1)
+    assert failed.error == (
+        "out of memory with 2,048 tokens a forward pass; start a study with fewer: "
+        f"pliant run {folder}/study.yaml --batch-tokens 1024 --out {folder}-1024"
+    )
+    assert {row["modification"] for row in table.rows} == {"none", "noise"}

@@ -165,11 +165,11 @@ def _content(member: Member) -> dict[str, Json]:
 
 
 def _line(member: Member, members: Members) -> str | None:
-    """A run that decays once is one line, its end included: None. A folder with a trunk and annealed members has two,
-    told apart by `annealed`: "" where the run is one.
+    """One run that decays is one line, its decayed end included: "". None leaves it to `annealed`, which tells the
+    trunk and the annealed members of a ladder that pliant trained apart, and whatever else is both at the same tokens.
     """
     places: dict[bool | None, set[int | None]] = {}
     for other in members.members:
         places.setdefault(other.about.annealed, set()).add(other.about.tokens)
-    both = len(places.get(True, ())) > 1 and len(places.get(False, ())) > 1 and places[True] & places[False]
-    return None if both or len(places) == 1 else ""
+    both = places.get(True, set()) & places.get(False, set())
+    return None if member.about.recipe is not None or both or len(places) == 1 else ""
