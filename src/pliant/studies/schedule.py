@@ -100,7 +100,7 @@ def _group_task(group: GroupPlan, cells: list[CellPlan], plan: Plan, made: set[s
 
 
 def _cost(cell: CellPlan, group: GroupPlan) -> Cost:
-    held_out = group.materials.held_out_tokens
+    held_out = _held_out_tokens(group)
     on_task = 2 * group.materials.task_rows * group.materials.context
     if isinstance(cell.modification, Noise):
         return Cost(evaluated_tokens=held_out * cell.modification.draws * (1 + cell.modification.antithetic))
@@ -115,6 +115,14 @@ def _cost(cell: CellPlan, group: GroupPlan) -> Cost:
     if cell.modification is not None:
         return Cost(evaluated_tokens=held_out)
     return Cost(evaluated_tokens=held_out + on_task * len(group.materials.tasks))
+
+
+def _held_out_tokens(group: GroupPlan) -> int:
+    size = group.materials.held_out_bytes
+    if size is None:
+        return group.materials.held_out_tokens
+    per_token = group.cells[0].labels["bytes_per_token"]
+    return round(size / per_token) if isinstance(per_token, float) else size
 
 
 def _asked_cost(cell: CellPlan) -> Cost:
