@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pliant.statistics import Verdict
     from pliant.studies.members import Members
 
+MOST_DRAWS = 32
 EXIT_CODES: "dict[Verdict, int]" = {"not worse": 0, "worse": 3, "undecided": 4}
 
 
@@ -40,7 +41,7 @@ def command(
     runs: Path | None = checkpoints.RUNS,
     text: str = typer.Option("english", help="Held-out text: english, a path, or a Hub dataset (allenai/c4:en)."),
     held_out_bytes: int = typer.Option(131_072, "--bytes", help="Bytes of held-out documents to measure on."),
-    most_draws: int = typer.Option(32, min=8, help="Draws of each noise at most; 8 where they are enough."),
+    most_draws: int = typer.Option(MOST_DRAWS, min=8, help="Draws of each noise at most; 8 where they are enough."),
     out: Path | None = typer.Option(None, help="The study's folder; by default runs/check-NAME."),
     allow_suspect: bool = typer.Option(False, "--allow-suspect", help="Go on with checkpoints that the audit refuses."),
     allow_pickle: bool = typer.Option(False, "--allow-pickle", help="Open pickled weights, which can run code."),
@@ -63,7 +64,7 @@ def command(
     from pliant.report.answer import answer, draws_wanted
     from pliant.report.study import open_study
     from pliant.report.summary import summarise_study
-    from pliant.studies.check import check_study
+    from pliant.studies.check import FIRST_DRAWS, check_study
     from pliant.studies.growth import add_draws
     from pliant.studies.members import members_of
     from pliant.studies.spec import HeldOutSpec
@@ -99,7 +100,8 @@ def command(
     cap, pins = checkpoints.bytes_of(cache_cap), members.pinned
     tables, failures = run_and_watch([(spec, folder)], workers=workers, log=log, cache_cap=cap, pins=pins)
     found = summarise_study(open_study(tables[0]), margin=margin)
-    wider = draws_wanted(found.findings, most=most_draws)
+    looked_at = FIRST_DRAWS if most_draws <= MOST_DRAWS else most_draws  # more than usual is asked for: look again
+    wider = draws_wanted(found.findings, after=looked_at, most=most_draws)
     if wider:
         spec = add_draws(spec, wider)
         if log is Log.auto:

@@ -18,10 +18,11 @@ def answer(findings: Sequence[Finding]) -> Verdict:
     return "not worse" if primary and all(f.judgement.verdict == "not worse" for f in primary) else "undecided"
 
 
-def draws_wanted(findings: Sequence[Finding], *, most: int) -> dict[tuple[str, float], float]:
+def draws_wanted(findings: Sequence[Finding], *, after: int, most: int) -> dict[tuple[str, float], int]:
     """The draws in all that make the interval of each noise (label, strength) of one run as narrow as the margin.
 
-    Those that have enough, and noise on runs of several seeds, which draws do not tell apart, are left out.
+    Left out are those that have enough or more than `after`, which have been drawn on before, and noise on runs of
+    several seeds, which draws do not tell apart.
     """
     wanted = {
         (f.label, f.strength): precise_draws(f.minimum, margin=f.judgement.margin, most=most)
@@ -29,7 +30,7 @@ def draws_wanted(findings: Sequence[Finding], *, most: int) -> dict[tuple[str, f
         if f.modification == "noise" and f.strength and _by_draws(f)
     }
     drawn = {(f.label, f.strength): f.minimum.rise.n for f in findings if f.strength and _by_draws(f)}
-    return {key: draws for key, draws in wanted.items() if draws > drawn[key]}
+    return {key: draws for key, draws in wanted.items() if draws > drawn[key] <= after}
 
 
 def text_is_short(findings: Sequence[Finding]) -> bool:

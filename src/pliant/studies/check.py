@@ -6,6 +6,8 @@ from pliant.studies.spec import HeldOutSpec, StudySpec, TrajectorySpec
 RELATIVE_STRENGTHS = (0.05, 0.1, 0.2)
 INIT_STRENGTHS = (0.02, 0.05, 0.1)
 BITS = (8, 4)
+FIRST_DRAWS = 8
+"""Draws of each noise before the first look."""
 
 
 def check_study(
@@ -17,7 +19,10 @@ def check_study(
     """
     scaled = [("relative", strength) for strength in RELATIVE_STRENGTHS]
     scaled += [("init", strength) for strength in INIT_STRENGTHS] if initialisation_known else []
-    noises = [NoiseSpec.model_validate({"scaling": scaling, "strengths": (strength,)}) for scaling, strength in scaled]
+    noises = [
+        NoiseSpec.model_validate({"scaling": scaling, "strengths": (strength,), "draws": FIRST_DRAWS})
+        for scaling, strength in scaled
+    ]
     return StudySpec(
         study=name,
         corpus=corpus,

@@ -7,8 +7,6 @@ from pliant.studies.modification_spec import FineTuneSpec, ModificationSpec
 from pliant.studies.spec import StudySpec
 
 MORE_RATES = 3
-MOST_DRAWS = 32
-"""Draws of one noise that pliant adds up to by itself; a study may ask for more."""
 LARGEST_RATE = 1.0
 """Nothing is learned beyond: AdamW moves every weight by about the rate at each step."""
 
@@ -30,19 +28,19 @@ def _extended(entry: ModificationSpec, ends: Mapping[str, Collection[str]]) -> M
     return entry.model_copy(update={"fine_tune": tuning.model_copy(update={"added_rates": added})})
 
 
-def add_draws(spec: StudySpec, needed: Mapping[tuple[str, float], float]) -> StudySpec:
+def add_draws(spec: StudySpec, needed: Mapping[tuple[str, float], int]) -> StudySpec:
     """`spec` with the blocks of draws added that bring the noise (label, strength) up to its number of draws `needed`.
 
-    An entry of several strengths grows as its neediest; none beyond `MOST_DRAWS`.
+    An entry of several strengths grows as its neediest.
     """
     return spec.model_copy(update={"modifications": tuple(_with_draws(e, needed) for e in spec.modifications)})
 
 
-def _with_draws(entry: ModificationSpec, needed: Mapping[tuple[str, float], float]) -> ModificationSpec:
+def _with_draws(entry: ModificationSpec, needed: Mapping[tuple[str, float], int]) -> ModificationSpec:
     noise = entry.noise
     if noise is None:
         return entry
-    wanted = min(MOST_DRAWS, max((needed.get((m.label, m.strength), 0.0) for m in noise.modifications()), default=0.0))
+    wanted = max(needed.get((m.label, m.strength), 0) for m in noise.modifications())
     added = max(noise.added_blocks, math.ceil(wanted / noise.draws) - noise.blocks)
     return entry.model_copy(update={"noise": noise.model_copy(update={"added_blocks": added})})
 
