@@ -10,8 +10,9 @@ Example: [bold]pliant check allenai/OLMo-1B-hf --revisions 'step*' --every 250B[
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
@@ -20,11 +21,15 @@ from pliant.cli.progress import Log
 from pliant.records.units import MARGIN_NATS
 
 if TYPE_CHECKING:
-    from pliant.report.summary import StudySummary
+    from pliant.execution.engine import TaskFailure
+    from pliant.execution.table import Table
+    from pliant.report.finding import Finding
     from pliant.statistics import Verdict
     from pliant.studies.members import Members
+    from pliant.studies.spec import StudySpec
 
 MOST_DRAWS = 32
+"""Draws that wide intervals are given at the second and last look."""
 EXIT_CODES: "dict[Verdict, int]" = {"not worse": 0, "worse": 3, "undecided": 4}
 
 
@@ -54,18 +59,12 @@ def command(
     as_json: bool = typer.Option(False, "--json", help="Print the summary as JSON."),
     log: Log = typer.Option(Log.auto, help="jsonl: progress as JSON lines on standard output."),
 ) -> None:
-    from pliant.cli.running import quiet_libraries
+    from pliant.cli.running import quiet_libraries, run_and_watch
 
     quiet_libraries()
     from pliant.checkpoints.hub.pins import read_pins
-    from pliant.cli.outcome import conclude
     from pliant.cli.run import show_plan
-    from pliant.cli.running import run_and_watch
-    from pliant.report.answer import answer, draws_wanted
-    from pliant.report.study import open_study
-    from pliant.report.summary import summarise_study
-    from pliant.studies.check import FIRST_DRAWS, check_study
-    from pliant.studies.growth import add_draws
+    from pliant.studies.check import check_study
     from pliant.studies.members import members_of
     from pliant.studies.spec import HeldOutSpec
 
@@ -97,24 +96,62 @@ def command(
     if dry_run:
         show_plan(spec, folder, as_json)
         return
-    cap, pins = checkpoints.bytes_of(cache_cap), members.pinned
-    tables, failures = run_and_watch([(spec, folder)], workers=workers, log=log, cache_cap=cap, pins=pins)
-    found = summarise_study(open_study(tables[0]), margin=margin)
-    looked_at = FIRST_DRAWS if most_draws <= MOST_DRAWS else most_draws  # more than usual is asked for: look again
-    wider = draws_wanted(found.findings, after=looked_at, most=most_draws)
-    if wider:
-        spec = add_draws(spec, wider)
+
+    def measure(study: "StudySpec") -> "tuple[list[Table], list[TaskFailure]]":
+        cap = checkpoints.bytes_of(cache_cap)
+        return run_and_watch([(study, folder)], workers=workers, log=log, cache_cap=cap, pins=members.pinned)
+
+    tables, failures = measure(spec)
+    grown = _with_more_draws(spec, tables[0], margin, most_draws)
+    if grown != spec:
         if log is Log.auto:
-            names = ", ".join(f"{label} {strength:g}" for label, strength in wider)
-            typer.echo(f"intervals wider than the margin, drawing on: {names}", err=True)
-        tables, failures = run_and_watch([(spec, folder)], workers=workers, log=log, cache_cap=cap, pins=pins)
-        found = summarise_study(open_study(tables[0]), margin=margin)
-    verdict = answer(found.findings)
+            typer.echo("some intervals are wider than the margin: drawing on", err=True)
+        tables, failures = measure(grown)
+    _conclude(tables, failures, folder, margin, exit_code, as_json, _Sharper(source, held_out_bytes, most_draws))
+
+
+def _with_more_draws(spec: "StudySpec", table: "Table", margin: float, most: int) -> "StudySpec":
+    """The study with the draws that its wide intervals lack; more than usual may be asked for at a later call."""
+    from pliant.report.answer import draws_wanted
+    from pliant.report.finding import find
+    from pliant.report.study import open_study
+    from pliant.studies.check import FIRST_DRAWS
+    from pliant.studies.growth import add_draws
+
+    looked_at = FIRST_DRAWS if most <= MOST_DRAWS else most
+    return add_draws(spec, draws_wanted(find(open_study(table), margin), after=looked_at, most=most))
+
+
+class _Sharper(NamedTuple):
+    """What this call measured with, for the command that would measure more."""
+
+    source: str
+    held_out_bytes: int
+    most_draws: int
+
+
+def _conclude(
+    tables: "list[Table]",
+    failures: "list[TaskFailure]",
+    folder: Path,
+    margin: float,
+    exit_code: bool,
+    as_json: bool,
+    sharper: _Sharper,
+) -> None:
+    """Report, verdict, and the answer in a line; leaves with the answer's code if that is asked for."""
+    from pliant.cli.outcome import conclude
+    from pliant.report.answer import answer
+    from pliant.report.finding import find
+    from pliant.report.study import open_study
+
+    findings = find(open_study(tables[0]), margin)
+    verdict = answer(findings)
     try:
-        conclude(tables, failures, report=folder / "report.html", title=spec.study, as_json=as_json, margin=margin)
+        conclude(tables, failures, report=folder / "report.html", title=tables[0].study, as_json=as_json, margin=margin)
     finally:
         if not as_json:
-            _tell_answer(verdict, found, folder, source, held_out_bytes, most_draws)
+            _tell_answer(verdict, findings, folder, sharper)
         if exit_code and EXIT_CODES[verdict]:
             raise typer.Exit(EXIT_CODES[verdict])
 
@@ -150,23 +187,21 @@ def _tell_audit(members: "Members", allowed: bool) -> None:
         typer.echo(f"audit: {len(members.members)} checkpoints, nothing suspicious", err=True)
 
 
-def _tell_answer(
-    verdict: "Verdict", found: "StudySummary", folder: Path, source: str, held_out_bytes: int, most_draws: int
-) -> None:
+def _tell_answer(verdict: "Verdict", findings: "Sequence[Finding]", folder: Path, given: _Sharper) -> None:
     from rich.console import Console
 
     from pliant.report.answer import text_is_short
     from pliant.report.terminal import STYLE
 
-    screen = Console()
-    screen.print(f"answer: [{STYLE[verdict]}]{verdict}[/]", highlight=False)
-    again = f"pliant check {shlex.quote(source)}{_as_given()}"
+    again = f"pliant check {shlex.quote(given.source)}{_as_given()}"
     if verdict != "undecided":
         sharper = f"add fine_tune to {folder / 'study.yaml'}, then: pliant run {folder}"
-    elif text_is_short(found.findings):
-        sharper = f"{again} --bytes {4 * held_out_bytes}"
+    elif text_is_short(findings):
+        sharper = f"{again} --bytes {4 * given.held_out_bytes}"
     else:
-        sharper = f"{again} --most-draws {2 * most_draws}"
+        sharper = f"{again} --most-draws {2 * given.most_draws}"
+    screen = Console()
+    screen.print(f"answer: [{STYLE[verdict]}]{verdict}[/]", highlight=False)
     screen.print(f"sharper: {sharper}", highlight=False, soft_wrap=True)
 
 
