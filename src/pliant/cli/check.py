@@ -89,10 +89,10 @@ def command(
     spec = check_study(
         f"check-{entry.name}"[:64],
         entry,
-        corpus=text,
+        corpus=text if text == "english" else checkpoints.from_anywhere(text),
         held_out=HeldOutSpec(by="documents", bytes=held_out_bytes),
         initialisation_known=all(member.about.init_stds for member in members.members),
-    ).model_copy(update={"allow_suspect": allow_suspect, "runs": runs})
+    ).model_copy(update={"allow_suspect": allow_suspect, "runs": runs.resolve() if runs is not None else None})
     if dry_run:
         show_plan(spec, folder, as_json)
         return
