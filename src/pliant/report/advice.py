@@ -112,7 +112,7 @@ def _words(finding: Finding, study: Study, firm: bool) -> str:
 
 def _bound(finding: Finding, study: Study) -> str:
     """ " (≥ +0.033 bits/byte)": the bound that decided."""
-    bounds, unit = finding.minimum.bounds, study.unit
+    bounds, unit = finding.minimum.bounds, study.unit.of(finding.trajectory)
     sign, value = ("≥", bounds.at_least) if finding.judgement.verdict == "worse" else ("≤", bounds.at_most)
     return f" ({sign} {unit.signed(value)} {unit.name})"
 

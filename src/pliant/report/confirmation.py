@@ -184,8 +184,9 @@ def _words(study: Study, one: FrozenContrast, estimate: Estimate | None, outcome
     strength = "tuned rate" if one.strength is None else strength_words(one.modification, one.strength)
     head = f"{one.label}{f' ({where})' if where else ''}, {strength}, {one.quantity}"
     what = f"{budget_name(one.budget, {})} minus {budget_name(one.against, {})}"
-    seen = f"{study.unit.signed(one.seen)} on {len(one.seeds)} exploring seeds"
+    unit = study.unit.of(one.trajectory)
+    seen = f"{unit.signed(one.seen)} on {len(one.seeds)} exploring seeds"
     if estimate is None:
         return f"{head}: {what}, {seen}; no fresh seeds yet"
-    fresh = f"{study.unit.interval(estimate)} {study.unit.name} on {len(estimate.seeds)} fresh seeds"
+    fresh = f"{unit.interval(estimate)} {unit.name} on {len(estimate.seeds)} fresh seeds"
     return f"{head}: {what}, {seen}; {fresh}, Holm's p {p_holm:.2g}: {outcome}"

@@ -18,7 +18,7 @@ Places = Mapping[tuple[str, str], str]
 
 def base_sentences(study: Study, findings: Sequence[Finding]) -> tuple[str, ...]:
     """What more pre-training did to the unmodified model: a sentence a trajectory and kind of member."""
-    return tuple(_base(f, study.unit, study.places) for f in findings if f.modification == "none")
+    return tuple(_base(f, study.unit.of(f.trajectory), study.places) for f in findings if f.modification == "none")
 
 
 def noise_sentences(study: Study, findings: Sequence[Finding]) -> tuple[str, ...]:
