@@ -15,7 +15,7 @@ from pliant.execution.table import PLAN_FILE, read_table
 from pliant.records.contrast import FrozenContrast, read_contrast
 from pliant.records.identity import Json
 from pliant.report.finding import Finding
-from pliant.report.study import Study, budget_name, open_study
+from pliant.report.study import Study, budget_name, open_study, phrase
 from pliant.report.unit import strength_words
 from pliant.statistics import CONFIDENCE, Curve, Estimate, TunedRate, contrast_over_text, holm
 
@@ -182,7 +182,7 @@ def _outcome(estimate: Estimate | None, p_holm: float, margin: float) -> Outcome
 def _words(study: Study, one: FrozenContrast, estimate: Estimate | None, outcome: Outcome, p_holm: float) -> str:
     where = study.places.get((one.trajectory, one.members), "")
     strength = "tuned rate" if one.strength is None else strength_words(one.modification, one.strength)
-    head = f"{one.label}{f' ({where})' if where else ''}, {strength}, {one.quantity}"
+    head = f"{phrase(one.label)}{f' ({where})' if where else ''}, {strength}, {one.quantity}"
     what = f"{budget_name(one.budget, {})} minus {budget_name(one.against, {})}"
     unit = study.unit.of(one.trajectory)
     seen = f"{unit.signed(one.seen)} on {len(one.seeds)} exploring seeds"

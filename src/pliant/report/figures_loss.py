@@ -7,7 +7,7 @@ from itertools import groupby
 from pliant.report import captions
 from pliant.report.figure import Dash, Figure, Ledger, Point, Trace, bounds
 from pliant.report.study import Study, budget_name, phrase
-from pliant.report.unit import rate, symbol
+from pliant.report.unit import strength_number, symbol
 from pliant.statistics import Curve, Series, base_of
 
 
@@ -56,7 +56,7 @@ def _figure(study: Study, some: Sequence[Series], ledger: Ledger, *, paired: boo
         if paired and base is None:
             continue
         tone = place / max(len(some) - 1, 1)
-        traces += lines(series, base, ledger, name=rate(series.key.strength), tone=tone)
+        traces += lines(series, base, ledger, name=strength_number(key.modification, series.key.strength), tone=tone)
     what = "sensitivity" if paired else "modified"
     return Figure(
         id=slug(study.name, what, key.label, where),

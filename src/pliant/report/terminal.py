@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from pliant.report.benchmarks import RULE, change_words, quantity, row_name, with_interval
+from pliant.report.benchmarks_terminal import score_parts
 from pliant.report.finding import Finding
 from pliant.report.sentences import Places, family, verdict_words
 from pliant.report.study import budget_name, group_names, phrase, span_name
@@ -36,28 +36,8 @@ def show(summary: Summary, console: Console | None = None, *, every_rate: bool =
         _list(screen, (c.words for c in study.confirmations), "◆", "")
         _list(screen, study.tuning, "•", "")
         _list(screen, study.caveats, "!", "dim")
-        if study.benchmarks:
-            screen.print(_benchmarks(study))
-            screen.print(Text(RULE, style="dim"))
-
-
-def _benchmarks(study: StudySummary) -> RichTable:
-    """A row a metric and modification; every checkpoint's score is in JSON and HTML."""
-    places = group_names((row.trajectory, row.members) for row in study.benchmarks)
-    table = RichTable(box=None, pad_edge=False, header_style="dim")
-    table.add_column("evaluation")
-    for name in ("best at", "last [95 %]", "last − best earlier [95 %]", "items"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for _, rows in groupby(study.benchmarks, key=quantity):
-        some = list(rows)
-        place = places[some[0].trajectory, some[0].members]
-        table.add_row(Text(f"{some[0].what}, {some[0].metric}").append(f" · {place}" if place else "", style="dim"))
-        for row in some:
-            last = row.scores[-1].estimate
-            table.add_row(
-                f"  {row_name(row)}", row.best, with_interval(last), change_words(row.change), f"{last.n or '–'}"
-            )
-    return table
+        for part in score_parts(study):
+            screen.print(part)
 
 
 def _rule(study: StudySummary) -> str:

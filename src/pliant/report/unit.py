@@ -63,14 +63,25 @@ def signed(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:+.3f}".replace("-", "−")
 
 
-_SYMBOLS = {"noise": "γ", "fine-tune": "rate", "prune": "share", "interpolate": "weight", "quantise": "step"}
+_SYMBOLS = {"noise": "γ", "fine-tune": "rate", "prune": "share", "interpolate": "weight", "quantise": "quantised to"}
 
 
 def strength_words(modification: str, strength: float) -> str:
     """A strength as people say it: "γ 0.1", "rate 6.4e−5", "4 bits", "share 0.5"."""
     if modification == "quantise":
-        return f"{round(math.log2(1 / strength + 1)) + 1} bits"  # strength is 1 / (2^(bits - 1) - 1)
+        return strength_number(modification, strength)
     return f"{symbol(modification)} {rate(strength)}"
+
+
+def strength_number(modification: str, strength: float) -> str:
+    """A strength where its symbol stands beside it, as in a legend: "0.1", "4 bits".
+
+    pliant's quantisation has strength 1 / (2^(bits - 1) - 1); a user's own table may hold another.
+    """
+    if modification != "quantise":
+        return rate(strength)
+    bits = math.log2(1 / strength + 1) + 1
+    return f"{bits:.0f} bits" if abs(bits - round(bits)) < 0.01 else f"strength {rate(strength)}"
 
 
 def symbol(modification: str) -> str:
