@@ -16,7 +16,7 @@ from pliant.report.html import render
 from pliant.report.study import open_study
 from pliant.report.summary import StudySummary, Summary, summarise
 from pliant.report.terminal import show
-from pliant.report.unit import unit_of
+from pliant.report.unit import strength_words, unit_of
 from pliant.statistics import reading
 from synthetic_study import BUDGETS, Plan, write_study
 
@@ -114,3 +114,19 @@ def test_the_page_scales_every_trace_by_its_trajectory(tables: tuple[Table, Tabl
 def test_curves_to_forecast_know_their_trajectory(tables: tuple[Table, Table, Table]):
     found = [curves.trajectory for curves in noise_curves(open_study(tables[2]).readings, scaling="relative")]
     assert found == ["four", "one"]
+
+
+@pytest.mark.parametrize(
+    ("modification", "strength", "says"),
+    [
+        ("quantise", 1 / 127, "8 bits"),
+        ("quantise", 1 / 7, "4 bits"),
+        ("quantise", 1.0, "2 bits"),
+        ("quantise", 4.0, "quantised to 4"),
+        ("prune", 0.5, "share 0.5"),
+        ("interpolate", 0.25, "weight 0.25"),
+        ("noise", 1e-5, "γ 1e−5"),
+    ],
+)
+def test_strengths_as_people_say_them(modification: str, strength: float, says: str):
+    assert strength_words(modification, strength) == says

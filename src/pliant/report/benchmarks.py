@@ -157,11 +157,11 @@ def interval(estimate: ItemEstimate, shown: Callable[[float], str] = number) -> 
     return f"[{shown(estimate.low)}, {shown(estimate.high)}]"
 
 
-def change_words(change: PairedDifference | None, shown: Callable[[float], str] = number) -> str:
+def change_words(change: PairedDifference | None) -> str:
     """ "−0.031 [−0.052, −0.010], p 0.004": p is McNemar's, where items are right or wrong."""
     if change is None:
         return "–"
-    return with_interval(change.difference, shown) + (f", p {change.p:.2g}" if change.p is not None else "")
+    return with_interval(change.difference) + (f", p {change.p:.2g}" if change.p is not None else "")
 
 
 def row_name(row: BenchmarkRow) -> str:

@@ -33,7 +33,8 @@ def score_parts(study: StudySummary) -> Iterator[RichTable | Text]:
     if study.densities:
         yield from (_densities(study), Text(densities.RULE, style="dim"))
     if distances := score_tables(study.benchmarks, DISTANCES):
-        yield from (*map(_distances, distances), Text(DISTANCE_RULE, style="dim"))
+        yield from map(_distances, distances)
+        yield Text(DISTANCE_RULE, style="dim")
 
 
 def _benchmarks(study: StudySummary) -> RichTable:
@@ -55,7 +56,9 @@ def _benchmarks(study: StudySummary) -> RichTable:
 def _densities(study: StudySummary) -> RichTable:
     """A row a checkpoint, under its metric and noise."""
     places = group_names((row.trajectory, row.members) for row in study.densities)
-    table = _empty("solution density", "unmodified", "mean [95 %]", *(f"keeps {k:.0%} [95 %]" for k in KEPT), "draws")
+    table = _empty(
+        "solution density", "unmodified", "mean [95 %]", *(f"keeps {100 * k:.0f} % [95 %]" for k in KEPT), "draws"
+    )
     for row in study.densities:
         table.add_row(_placed(densities.title_of(row), places[row.trajectory, row.members]))
         for point in row.points:

@@ -21,6 +21,7 @@ from pliant.report import benchmarks, densities
 from pliant.report.benchmarks import BenchmarkRow
 from pliant.report.figure import FORMULA, Ledger
 from pliant.report.sections import section
+from pliant.report.study import capital
 
 
 def write_report(
@@ -112,7 +113,8 @@ _FILTERS: dict[str, Callable[..., str]] = {
     "number": benchmarks.number,
     "shown": lambda value, row: _shown(row)(value),
     "interval": lambda estimate, row: benchmarks.interval(estimate, _shown(row)),
-    "change": lambda row: benchmarks.change_words(row.change, _shown(row)),
+    "change": lambda row: benchmarks.change_words(row.change),
+    "capital": capital,
     "density_title": densities.title_of,
     "point_name": densities.place_words,
     "mean": densities.mean_words,

@@ -12,7 +12,7 @@ from pliant.report.finding import Finding
 from pliant.report.sentences import Places, family, verdict_words
 from pliant.report.study import budget_name, group_names, phrase, span_name
 from pliant.report.summary import StudySummary, Summary
-from pliant.report.unit import strength_words
+from pliant.report.unit import rate, strength_words
 
 STYLE = {"worse": "bold red", "not worse": "green", "undecided": "yellow"}
 
@@ -117,8 +117,8 @@ def p_values(finding: Finding) -> str:
     """ "0.003, 0.02": of "the last budget is no worse than the best earlier one", raw and adjusted; en dash if none."""
     if finding.minimum.bounds.p != finding.minimum.bounds.p or finding.modification == "none":
         return "–"
-    raw = f"{finding.minimum.bounds.p:.2g}"
-    return f"{raw}, {finding.p_holm:.2g}" if finding.primary else raw
+    raw = rate(finding.minimum.bounds.p, 2)
+    return f"{raw}, {rate(finding.p_holm, 2)}" if finding.primary else raw
 
 
 def _title(finding: Finding, places: Places) -> Text:

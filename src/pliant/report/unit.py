@@ -68,9 +68,8 @@ _SYMBOLS = {"noise": "γ", "fine-tune": "rate", "prune": "share", "interpolate":
 
 def strength_words(modification: str, strength: float) -> str:
     """A strength as people say it: "γ 0.1", "rate 6.4e−5", "4 bits", "share 0.5"."""
-    if modification == "quantise":
-        return strength_number(modification, strength)
-    return f"{symbol(modification)} {rate(strength)}"
+    number = strength_number(modification, strength)
+    return number if number.endswith(" bits") else f"{symbol(modification)} {number}"
 
 
 def strength_number(modification: str, strength: float) -> str:
@@ -81,7 +80,7 @@ def strength_number(modification: str, strength: float) -> str:
     if modification != "quantise":
         return rate(strength)
     bits = math.log2(1 / strength + 1) + 1
-    return f"{bits:.0f} bits" if abs(bits - round(bits)) < 0.01 else f"strength {rate(strength)}"
+    return f"{bits:.0f} bits" if abs(bits - round(bits)) < 0.01 else rate(strength)
 
 
 def symbol(modification: str) -> str:
@@ -89,9 +88,9 @@ def symbol(modification: str) -> str:
     return _SYMBOLS.get(modification, "strength")
 
 
-def rate(value: float) -> str:
+def rate(value: float, digits: int = 3) -> str:
     """A learning rate or strength: 0.0064 -> "0.0064", 6.4e-05 -> "6.4e−5"."""
-    text = f"{value:.3g}"
+    text = f"{value:.{digits}g}"
     if "e" not in text:
         return text
     digits, exponent = text.split("e")
