@@ -93,5 +93,5 @@ def rate(value: float, digits: int = 3) -> str:
     text = f"{value:.{digits}g}"
     if "e" not in text:
         return text
-    digits, exponent = text.split("e")
-    return f"{digits}e{int(exponent)}".replace("-", "−")
+    mantissa, exponent = text.split("e")
+    return f"{mantissa}e{int(exponent)}".replace("-", "−")
