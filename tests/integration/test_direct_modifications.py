@@ -35,7 +35,7 @@ def test_a_study_quantises_and_prunes(tmp_path: Path) -> None:
         assert 0 < fine < coarse
     (study,) = summarise([table]).studies
     assert {f.modification for f in study.findings} == {"none", "quantise", "prune"}
-    assert any("Quantise, per channel strength" in advice.words for advice in study.advice)
+    assert any("Quantisation, per channel, 2 bits" in advice.words for advice in study.advice)
 
 
 @pytest.mark.parametrize(

@@ -128,8 +128,8 @@ def test_any_other_modification_is_judged_too(tmp_path: Path) -> None:
     ]
     study = judged(write(tmp_path / "mine.csv", "checkpoint,tokens,strength,seed,modification,value", lines))
     (advice,) = study.advice
-    assert advice.words.startswith("Prune strength 0.5: take 3B; overtrained by 4B: worse")
-    assert "1 of 1 curves under prune" in study.headline
+    assert advice.words.startswith("Pruning, share 0.5: take 3B; overtrained by 4B: worse")
+    assert "1 of 1 curves under pruning" in study.headline
 
 
 def test_a_last_checkpoint_that_diverged_leaves_no_all_clear(tmp_path: Path) -> None:

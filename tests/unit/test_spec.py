@@ -138,6 +138,18 @@ def test_yaml_that_is_no_mapping_is_refused(text: str, found: str):
         parse_study(text, "mine.yaml")
 
 
+def test_on_is_a_key_and_not_a_boolean():
+    text = yaml.safe_dump(content({})) + "evaluations:\n- divergence: {tokens: 512}\n  on: [none, noise]\n"
+    (found,) = parse_study(text, "tiny.yaml").evaluations
+    assert found.on == ("none", "noise")
+
+
+@pytest.mark.parametrize(("written", "read"), [("yes", True), ("No", False), ("false", False), ("True", True)])
+def test_booleans_as_people_write_them_stay_booleans(written: str, read: bool):
+    text = yaml.safe_dump(content({})) + f"allow_suspect: {written}\n"
+    assert parse_study(text, "tiny.yaml").allow_suspect is read
+
+
 def test_rates_as_people_write_them_are_numbers():
     tuning = tiny({f"{TUNING}.learning_rates": ["1e-3", "2E-3"]}).modifications[1].fine_tune
     assert tuning is not None

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import ttest_rel
+from scipy.stats import multinomial, ttest_rel
 
 from pliant.statistics.density import solution_density
 from pliant.statistics.paired import over_items, paired_difference
@@ -30,21 +30,48 @@ def test_a_share_of_nothing_is_refused(successes: int, n: int):
 
 
 def test_solution_density_by_hand():
-    found = solution_density([0.5, 0.46, 0.45, 0.44, math.nan], base=0.5, kept=0.9)
+    found = solution_density([[0.5], [0.46], [0.45], [0.44], [math.nan]], base=0.5, kept=0.9)
     assert (found.share, found.n, found.caveat) == (3 / 5, 5, "")
     assert (found.low, found.high) == clopper_pearson(3, 5)
 
 
+def test_a_pair_counts_once_and_half_where_one_keeps():
+    found = solution_density([[0.5, 0.5], [0.5, 0.1], [0.1, 0.1], [0.1, math.nan]], base=0.5, kept=0.9)
+    assert (found.share, found.n) == (1.5 / 4, 4)
+    low, high = clopper_pearson(1, 4)[0], clopper_pearson(2, 4)[1]
+    assert low < found.low < found.share < found.high < high
+
+
+@pytest.mark.parametrize("n", [1, 4, 8])
+def test_the_interval_covers_whatever_a_pair_shares(n: int):
+    """Exact coverage: n pairs, both keep with probability `two`, one with `one`; the share is two + one / 2."""
+    ends = {half: clopper_pearson(half / 2, n) for half in range(2 * n + 1)}
+    for two, one in ((0.3, 0.0), (0.3, 0.4), (0.05, 0.5), (0.0, 0.1), (0.9, 0.1), (0.45, 0.1), (0.157, 0.0)):
+        share = two + one / 2
+        covered = sum(
+            multinomial.pmf([a, b, n - a - b], n, [two, one, max(1 - two - one, 0.0)])
+            for a in range(n + 1)
+            for b in range(n + 1 - a)
+            if ends[2 * a + b][0] <= share <= ends[2 * a + b][1]
+        )
+        assert covered >= 0.95
+
+
 def test_solution_density_warns_where_guessing_passes():
-    assert "guessing scores 0.25" in solution_density([0.2], base=0.27, kept=0.9, chance=0.25).caveat
-    assert solution_density([0.2], base=0.4, kept=0.9, chance=0.25).caveat == ""
+    assert "guessing scores 0.25" in solution_density([[0.2]], base=0.27, kept=0.9, chance=0.25).caveat
+    assert solution_density([[0.2]], base=0.4, kept=0.9, chance=0.25).caveat == ""
 
 
 @pytest.mark.parametrize(
     ("scores", "base", "kept", "says"),
-    [([], 0.5, 0.9, "none was given"), ([0.1], 0.5, 0.0, "kept is 0"), ([0.1], 0.0, 0.9, "the base scores 0")],
+    [
+        ([], 0.5, 0.9, "none was given"),
+        ([[]], 0.5, 0.9, "none was given"),
+        ([[0.1]], 0.5, 0.0, "kept is 0"),
+        ([[0.1]], 0.0, 0.9, "the base scores 0"),
+    ],
 )
-def test_a_density_that_means_nothing_is_refused(scores: list[float], base: float, kept: float, says: str):
+def test_a_density_that_means_nothing_is_refused(scores: list[list[float]], base: float, kept: float, says: str):
     with pytest.raises(ValueError, match=says):
         solution_density(scores, base=base, kept=kept)
 

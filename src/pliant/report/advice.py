@@ -8,8 +8,7 @@ from itertools import groupby
 from pliant.report.confirmation import Confirmation, Outcome
 from pliant.report.finding import Finding
 from pliant.report.sentences import family, interpolated, undecided_words
-from pliant.report.study import Study, budget_name, capital, phrase, span_name
-from pliant.report.unit import strength_words
+from pliant.report.study import Study, budget_name, capital, modification_name, phrase, span_name
 from pliant.statistics import CONFIDENCE, Verdict
 
 
@@ -87,7 +86,7 @@ def _target(finding: Finding, study: Study) -> str:
     place = study.places[finding.trajectory, finding.members]
     where = f" ({place})" if place else ""
     if finding.direct:
-        return f"{capital(finding.label)} {strength_words(finding.modification, finding.strength or 0.0)}{where}"
+        return f"{capital(modification_name(finding.modification, finding.label, finding.strength or 0.0))}{where}"
     return f"{capital(phrase(finding.label))}{where}, {finding.quantity}"
 
 
@@ -112,7 +111,7 @@ def _words(finding: Finding, study: Study, firm: bool) -> str:
 
 def _bound(finding: Finding, study: Study) -> str:
     """ " (≥ +0.033 bits/byte)": the bound that decided."""
-    bounds, unit = finding.minimum.bounds, study.unit
+    bounds, unit = finding.minimum.bounds, study.unit.of(finding.trajectory)
     sign, value = ("≥", bounds.at_least) if finding.judgement.verdict == "worse" else ("≤", bounds.at_most)
     return f" ({sign} {unit.signed(value)} {unit.name})"
 

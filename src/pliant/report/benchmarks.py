@@ -1,21 +1,30 @@
 """Scores on benchmarks, choices, divergence and drift: each checkpoint, and the last against the best earlier one."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from pliant.report.study import Study, budget_name
+from pliant.report.study import Study, budget_name, modification_name
+from pliant.report.unit import rate
 from pliant.statistics import Reading, Series, SeriesKey
 from pliant.statistics.paired import ItemEstimate, PairedDifference, over_items, paired_difference
 
-EVALUATIONS = ("harness", "choices", "divergence", "drift")
+BENCHMARKS, DISTANCES = ("harness", "choices"), ("divergence", "drift")
 RULE = (
     "intervals 95 % over items: Clopper-Pearson for right or wrong, else Student's t; differences paired item by item, "
     "p exact (McNemar); not corrected for the choice of the best"
 )
-_LOWER_IS_BETTER = ("perplexity", "bits_per_byte", "divergence", "drift", "brier")
+DISTANCE_RULE = (
+    "0 for the same weights; intervals 95 % over windows of held-out text, by Student's t, noisy copies averaged "
+    "window by window; drift is one number for all the text and has none"
+)
+_DISTANCE_NAMES = {
+    "divergence_nats": "KL divergence from the unmodified model, nats/token",
+    "drift_radians": "drift of the last hidden states, radians",
+}
+LOWER_IS_BETTER = ("perplexity", "bits_per_byte", "divergence", "drift", "brier")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +41,7 @@ class BenchmarkRow:
     """One metric under one modification. `change` is the last score minus the best earlier one on the same items,
     None where there is no earlier one or the items are not known; the choice of the best is not corrected for."""
 
+    evaluation: str
     what: str
     metric: str
     trajectory: str
@@ -46,11 +56,13 @@ class BenchmarkRow:
 
 def benchmark_rows(study: Study) -> tuple[BenchmarkRow, ...]:
     """A row a metric and modification, those of one metric together; lm-eval's standard errors are left out, as the
-    intervals here are over the same items."""
+    intervals here are over the same items, and so are distances of the base from itself."""
     rows = [
         row
         for key, series in study.series.items()
-        if key.evaluation in EVALUATIONS and key.tensor is None and "_stderr," not in key.metric
+        if (key.evaluation in BENCHMARKS or (key.evaluation in DISTANCES and key.modification != "none"))
+        and key.tensor is None
+        and "_stderr," not in key.metric
         if (row := _row(series)) is not None
     ]
     order = list(dict.fromkeys(map(quantity, rows)))
@@ -76,11 +88,12 @@ def _row(series: Series) -> BenchmarkRow | None:
         )
         for budget, readings in sorted(points.items())
     )
-    sign = -1 if any(word in key.metric for word in _LOWER_IS_BETTER) else 1
+    sign = -1 if any(word in key.metric for word in LOWER_IS_BETTER) else 1
     best = max(scores, key=lambda score: sign * score.estimate.value)
     earlier = max(scores[:-1], key=lambda score: sign * score.estimate.value, default=None)
     return BenchmarkRow(
-        what=_what(key),
+        evaluation=key.evaluation,
+        what=what_of(key),
         metric=key.metric,
         trajectory=key.trajectory,
         members=key.members,
@@ -93,7 +106,7 @@ def _row(series: Series) -> BenchmarkRow | None:
     )
 
 
-def _what(key: SeriesKey) -> str:
+def what_of(key: SeriesKey) -> str:
     """ "letters", "mmlu mmlu_anatomy" for a member of a group, "drift"."""
     member = f" {key.split}" if key.evaluation == "harness" and key.split else ""
     return (key.task or key.evaluation) + member
@@ -132,11 +145,16 @@ def number(value: float) -> str:
     return f"{value:.3f}".replace("-", "−") if math.isfinite(value) else "–"
 
 
-def with_interval(estimate: ItemEstimate) -> str:
+def with_interval(estimate: ItemEstimate, shown: Callable[[float], str] = number) -> str:
     """ "0.412 [0.380, 0.444]", or the number alone."""
+    return f"{shown(estimate.value)} {interval(estimate, shown)}".rstrip()
+
+
+def interval(estimate: ItemEstimate, shown: Callable[[float], str] = number) -> str:
+    """ "[0.380, 0.444]", or "" where there is none."""
     if not (math.isfinite(estimate.low) and math.isfinite(estimate.high)):
-        return number(estimate.value)
-    return f"{number(estimate.value)} [{number(estimate.low)}, {number(estimate.high)}]"
+        return ""
+    return f"[{shown(estimate.low)}, {shown(estimate.high)}]"
 
 
 def change_words(change: PairedDifference | None) -> str:
@@ -147,5 +165,15 @@ def change_words(change: PairedDifference | None) -> str:
 
 
 def row_name(row: BenchmarkRow) -> str:
-    """ "noise, init scaling 0.05"; for the base "no modification"."""
-    return "no modification" if row.modification == "none" else f"{row.label} {row.strength:.3g}"
+    """ "noise, init scaling γ 0.05", "quantisation, per channel, 8 bits"; for the base "no modification"."""
+    return modification_name(row.modification, row.label, row.strength)
+
+
+def title_of(row: BenchmarkRow) -> str:
+    """ "letters, acc"; a distance with its unit."""
+    return _DISTANCE_NAMES.get(row.metric, f"{row.what}, {row.metric}")
+
+
+def distance(value: float) -> str:
+    """Three significant digits: distances span orders of magnitude. An en dash for what does not exist."""
+    return rate(value) if math.isfinite(value) else "–"

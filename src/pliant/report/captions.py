@@ -18,6 +18,8 @@ _FINE_TUNING = {
     False: "Pre-training loss after fine-tuning at one fixed rate (dashed: before). A fixed rate is not the "
     "rate one would choose; see the tuned rate above. ",
 }
+_RUNS = "Bars are 95 % intervals over pre-training runs; one run has none, as nothing here is drawn by chance."
+
 _DIRECT = {
     True: "What a change of one strength costs: loss after minus before, on the same tokens. ",
     False: "Loss after a change of one strength (dashed: before). A line that turns up means that more pre-training "
@@ -33,7 +35,8 @@ _CONFOUND = {
 def modified(modification: str, scaling: str | None, *, paired: bool) -> str:
     """For sensitivity (`paired`) and modified loss."""
     start = _STARTS.get(modification, _DIRECT)[paired]
-    return f"{start}{RANGE}{_CONFOUND.get(scaling or '', '')}"
+    bars = RANGE if modification in _STARTS else _RUNS
+    return f"{start}{bars}{_CONFOUND.get(scaling or '', '')}"
 
 
 HEAT = (

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pliant.report.confounds import confound_sentences, confounds, init_scaled, rates_known
 from pliant.report.finding import Finding, unjudged
 from pliant.report.sentences import FEW_SEEDS, strength_name
-from pliant.report.study import Study, budget_name
+from pliant.report.study import Study, budget_name, capital, phrase
 from pliant.statistics import Series, base_of
 
 
@@ -113,9 +113,10 @@ def _grids(study: Study) -> Iterator[str]:
             budgets = sorted({at[1] for at, _ in short})
             where = ", ".join(budget_name(b, sweep.names) for b in budgets)
             ends = " and ".join(sorted({str(tuned.grid_too_short) for _, tuned in short}))
-            members = f" ({sweep.members})" if sweep.members else ""
+            place = study.places[sweep.trajectory, sweep.members]
+            members = f" ({place})" if place else ""
             yield (
-                f"{sweep.label}{members}: the best rate sits at the {ends} end of the grid at {where}, in "
-                f"{len(short)} of {len(sweep.rates)} checkpoints; the tuned loss there is an upper bound. "
+                f"{capital(phrase(sweep.label))}{members}: the best rate sits at the {ends} end of the grid at "
+                f"{where}, in {len(short)} of {len(sweep.rates)} checkpoints; the tuned loss there is an upper bound. "
                 "`pliant run --extend-grids` adds rates there."
             )

@@ -15,7 +15,7 @@ from pliant.execution.table import PLAN_FILE, read_table
 from pliant.records.contrast import FrozenContrast, read_contrast
 from pliant.records.identity import Json
 from pliant.report.finding import Finding
-from pliant.report.study import Study, budget_name, open_study
+from pliant.report.study import Study, budget_name, open_study, phrase
 from pliant.report.unit import strength_words
 from pliant.statistics import CONFIDENCE, Curve, Estimate, TunedRate, contrast_over_text, holm
 
@@ -182,10 +182,11 @@ def _outcome(estimate: Estimate | None, p_holm: float, margin: float) -> Outcome
 def _words(study: Study, one: FrozenContrast, estimate: Estimate | None, outcome: Outcome, p_holm: float) -> str:
     where = study.places.get((one.trajectory, one.members), "")
     strength = "tuned rate" if one.strength is None else strength_words(one.modification, one.strength)
-    head = f"{one.label}{f' ({where})' if where else ''}, {strength}, {one.quantity}"
+    head = f"{phrase(one.label)}{f' ({where})' if where else ''}, {strength}, {one.quantity}"
     what = f"{budget_name(one.budget, {})} minus {budget_name(one.against, {})}"
-    seen = f"{study.unit.signed(one.seen)} on {len(one.seeds)} exploring seeds"
+    unit = study.unit.of(one.trajectory)
+    seen = f"{unit.signed(one.seen)} on {len(one.seeds)} exploring seeds"
     if estimate is None:
         return f"{head}: {what}, {seen}; no fresh seeds yet"
-    fresh = f"{study.unit.interval(estimate)} {study.unit.name} on {len(estimate.seeds)} fresh seeds"
+    fresh = f"{unit.interval(estimate)} {unit.name} on {len(estimate.seeds)} fresh seeds"
     return f"{head}: {what}, {seen}; {fresh}, Holm's p {p_holm:.2g}: {outcome}"

@@ -100,7 +100,8 @@ class Trace:
     """One line. `tone` in [0, 1] picks a sequential colour (strength), `hue` a categorical one.
 
     `role` "mean" is drawn bold with intervals, "run" thin; `group` ties the runs to their mean.
-    `legend` is its entry there, "" for its name, None for no entry; runs have none.
+    `legend` is its entry there, "" for its name, None for no entry; runs have none. `factor` is its own where the
+    figure holds trajectories of different tokenizers, None for that of the figure.
     """
 
     name: str
@@ -112,6 +113,7 @@ class Trace:
     dash: Dash = "solid"
     band: bool = False
     legend: str | None = ""
+    factor: float | None = None
 
     def to_json(self) -> Json:
         return {
@@ -122,6 +124,7 @@ class Trace:
             "hue": self.hue,
             "dash": self.dash,
             "band": self.band,
+            "factor": self.factor,
             "legend": None if self.role == "run" else self.legend or (None if self.legend is None else self.name),
             "points": [point.to_json() for point in self.points],
         }

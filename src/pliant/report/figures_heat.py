@@ -33,7 +33,7 @@ def _heat(study: Study, sweep: Sweep, quantity: str, ledger: Ledger) -> Figure:
         kind="heat",
         y_name=name,
         unit=study.unit.name,
-        factor=study.unit.factor,
+        factor=study.unit.of(sweep.trajectory).factor,
         ticks={b: budget_name(b, sweep.names) for b in budgets},
         traces=(Trace(name=name, group=name, role="mean", points=tuple(p for _, _, p in cells)),),
         rows=tuple(r for _, r, _ in cells),

@@ -1,12 +1,13 @@
 """Base loss, sensitivity and modified loss against budget."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 
 from pliant.report import captions
 from pliant.report.figure import Dash, Figure, Ledger, Point, Trace, bounds
 from pliant.report.study import Study, budget_name, phrase
-from pliant.report.unit import rate, symbol
+from pliant.report.unit import strength_number, symbol
 from pliant.statistics import Curve, Series, base_of
 
 
@@ -19,7 +20,9 @@ def base_figure(study: Study, ledger: Ledger) -> Figure | None:
     for hue, series in enumerate(found):
         name = study.places[series.key.trajectory, series.key.members] or "base"
         dash = series.key.members == "undecayed trunk"
-        traces += lines(series, None, ledger, name=name, hue=hue, dash=dash, band=True)
+        factor = study.unit.of(series.key.trajectory).factor
+        found_lines = lines(series, None, ledger, name=name, hue=hue, dash=dash, band=True)
+        traces += [replace(trace, factor=factor) for trace in found_lines]
     return Figure(
         id=slug(study.name, "base"),
         title="Base loss",
@@ -27,7 +30,7 @@ def base_figure(study: Study, ledger: Ledger) -> Figure | None:
         kind="curves",
         y_name="pre-training loss",
         unit=study.unit.name,
-        factor=study.unit.factor,
+        factor=study.unit.of(found[0].key.trajectory).factor,
         ticks=ticks(found),
         traces=tuple(traces),
     )
@@ -53,7 +56,7 @@ def _figure(study: Study, some: Sequence[Series], ledger: Ledger, *, paired: boo
         if paired and base is None:
             continue
         tone = place / max(len(some) - 1, 1)
-        traces += lines(series, base, ledger, name=rate(series.key.strength), tone=tone)
+        traces += lines(series, base, ledger, name=strength_number(key.modification, series.key.strength), tone=tone)
     what = "sensitivity" if paired else "modified"
     return Figure(
         id=slug(study.name, what, key.label, where),
@@ -62,7 +65,7 @@ def _figure(study: Study, some: Sequence[Series], ledger: Ledger, *, paired: boo
         kind="curves",
         y_name="sensitivity" if paired else "pre-training loss",
         unit=study.unit.name,
-        factor=study.unit.factor,
+        factor=study.unit.of(key.trajectory).factor,
         ticks=ticks(some),
         traces=tuple(traces),
         y_log=paired and _spread(traces) > 30,

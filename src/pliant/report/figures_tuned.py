@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 
 from pliant.report import captions
@@ -28,8 +29,10 @@ def _tuned(study: Study, some: Sequence[Sweep], ledger: Ledger, label: str, quan
     traces: list[Trace] = []
     for hue, sweep in enumerate(some):
         name, dash = _name(sweep, some), sweep.members == "undecayed trunk"
-        traces += _chosen_lines(sweep, sweep.curve(chosen), quantity, ledger, name, hue, dash)
-        traces.append(_between_line(sweep, sweep.curve(between), quantity, ledger, some, hue))
+        factor = study.unit.of(sweep.trajectory).factor
+        found = _chosen_lines(sweep, sweep.curve(chosen), quantity, ledger, name, hue, dash)
+        found.append(_between_line(sweep, sweep.curve(between), quantity, ledger, some, hue))
+        traces += [replace(trace, factor=factor) for trace in found]
     return Figure(
         id=slug(study.name, "tuned", label, quantity),
         title=f"{capital(phrase(label))}: {quantity}",
@@ -37,7 +40,7 @@ def _tuned(study: Study, some: Sequence[Sweep], ledger: Ledger, label: str, quan
         kind="curves",
         y_name=quantity,
         unit=study.unit.name,
-        factor=study.unit.factor,
+        factor=study.unit.of(some[0].trajectory).factor,
         ticks=_ticks(some),
         traces=tuple(traces),
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypedDict
 
 from pliant.records.units import MARGIN_NATS
-from pliant.report.study import Study
+from pliant.report.study import Study, modification_name
 from pliant.statistics import (
     Curve,
     Judgement,
@@ -85,8 +85,9 @@ def find(study: Study, margin: float = MARGIN_NATS) -> tuple[Finding, ...]:
 
 
 def unjudged(study: Study) -> tuple[str, ...]:
-    """The loss series that `find` leaves out: "noise, init scaling 0.1"."""
-    return tuple(f"{s.key.label} {s.key.strength:g}" for s in _loss_series(study) if not _complete(s.curve()))
+    """The loss series that `find` leaves out: "noise, init scaling γ 0.1"."""
+    found = (s.key for s in _loss_series(study) if not _complete(s.curve()))
+    return tuple(modification_name(key.modification, key.label, key.strength) for key in found)
 
 
 def _adjusted(found: list[Finding]) -> tuple[Finding, ...]:

@@ -37,7 +37,9 @@ def render_forecasts(study: StudyForecasts) -> str:
         css=Markup(_asset("page.css")),
         plotly=Markup(plotly_script()),
         script=Markup(_asset("forecast.js")),
-        data=Markup(embedded({"figures": [figure(made, study.unit) for made in study.made]})),
+        data=Markup(
+            embedded({"figures": [figure(made, study.unit.of(made.curves.trajectory)) for made in study.made]})
+        ),
     )
 
 

@@ -16,6 +16,7 @@ class NoiseCurves:
     """
 
     study: str
+    trajectory: str
     place: str
     label: str
     base: Curve
@@ -103,6 +104,7 @@ def noise_curves(readings: Sequence[Reading], *, scaling: str | None = None) -> 
                 one.sensitivity(base)  # raises where the two were measured on different tokens
         yield NoiseCurves(
             study=study,
+            trajectory=trajectory,
             place=places[trajectory, members],
             label=label,
             base=base.curve() if base is not None else Curve(draws={}),

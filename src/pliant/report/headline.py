@@ -41,6 +41,7 @@ class HeadlineGroup:
 
     title: str
     where: str
+    trajectory: str
     rank_of: str
     detail: bool
     rows: tuple[HeadlineRow, ...]
@@ -77,6 +78,7 @@ def _group(found: Sequence[Finding], places: Places) -> HeadlineGroup:
     return HeadlineGroup(
         title=f"{title}, {first.quantity}" if tuning else title,
         where=places[first.trajectory, first.members],
+        trajectory=first.trajectory,
         rank_of=first.rank_of,
         detail=tuning and first.rate == "fixed",
         rows=tuple(_row(f) for f in found),

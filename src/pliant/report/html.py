@@ -4,7 +4,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
@@ -17,9 +17,11 @@ from pliant.execution.table import Table
 from pliant.records.expectation import ExpectationResult
 from pliant.records.identity import Json
 from pliant.records.units import MARGIN_NATS
-from pliant.report.benchmarks import RULE, change_words, row_name, with_interval
+from pliant.report import benchmarks, densities
+from pliant.report.benchmarks import BenchmarkRow
 from pliant.report.figure import FORMULA, Ledger
 from pliant.report.sections import section
+from pliant.report.study import capital
 
 
 def write_report(
@@ -80,7 +82,9 @@ def render(
         "readings": ledger.to_json(),
         "formulas": {str(kind): words for kind, words in FORMULA.items()},
     }
-    return render_page("page", data, title=title, notes=notes, expectations=expectations, sections=sections, rule=RULE)
+    return render_page("page", data, title=title, notes=notes, expectations=expectations, sections=sections,
+        rule=benchmarks.RULE, distance_rule=benchmarks.DISTANCE_RULE, density_rule=densities.RULE, kept=densities.KEPT,
+    )  # fmt: skip
 
 
 def render_page(name: str, data: Json, **context: object) -> str:
@@ -89,7 +93,7 @@ def render_page(name: str, data: Json, **context: object) -> str:
         loader=PackageLoader("pliant", "report"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"change": change_words, "scored": with_interval, "row_name": row_name}
+    environment.filters |= _FILTERS
     return environment.get_template(f"{name}.j2").render(
         data=Markup(embedded(data)),
         plotly=Markup(plotly_script()),
@@ -98,6 +102,23 @@ def render_page(name: str, data: Json, **context: object) -> str:
         version=_version(),
         **context,
     )
+
+
+def _shown(row: BenchmarkRow) -> Callable[[float], str]:
+    return benchmarks.distance if row.evaluation in benchmarks.DISTANCES else benchmarks.number
+
+
+_FILTERS: dict[str, Callable[..., str]] = {
+    "row_name": benchmarks.row_name,
+    "number": benchmarks.number,
+    "shown": lambda value, row: _shown(row)(value),
+    "interval": lambda estimate, row: benchmarks.interval(estimate, _shown(row)),
+    "change": lambda row: benchmarks.change_words(row.change),
+    "capital": capital,
+    "density_title": densities.title_of,
+    "point_name": densities.place_words,
+    "mean": densities.mean_words,
+}
 
 
 def embedded(data: Json) -> str:

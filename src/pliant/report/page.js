@@ -9,7 +9,7 @@
   const { media, isDark, css, viridis, colour, fade, baseLayout, logAxis, plain, escapeText } = look;
 
   // Units ------------------------------------------------------------------------------------------------------
-  const factor = (figure) => (figure.factor && state.unit === "bits" ? figure.factor : 1);
+  const factor = (figure, trace) => (figure.factor && state.unit === "bits" ? trace.factor ?? figure.factor : 1);
   const unitName = (figure) => (figure.factor ? (state.unit === "bits" ? figure.unit : "nats/token") : "");
   const show = (value, digits = 4) => {
     if (value === null || value === undefined) return "–";
@@ -24,11 +24,11 @@
   const shownTicks = (ticks) => ticks.filter((_, i) => (ticks.length - 1 - i) % Math.ceil(ticks.length / 9) === 0);
 
   function curves(figure) {
-    const k = factor(figure), traces = [];
+    const traces = [];
     // Means come last: they lie on top and take the click where a run's point lies under theirs.
     const order = [...figure.traces.entries()].sort(([, a], [, b]) => (a.role === "mean") - (b.role === "mean"));
     for (const [index, trace] of order) {
-      const c = colour(trace), mean = trace.role === "mean", xs = trace.points.map((p) => p.x);
+      const k = factor(figure, trace), c = colour(trace), mean = trace.role === "mean", xs = trace.points.map((p) => p.x);
       const ys = trace.points.map((p) => p.y * k), interval = mean && trace.points.some((p) => p.low !== null);
       const text = trace.points.map((p) => `<b>${escapeText(trace.name)}</b>, ${escapeText(tick(figure, p.x))}<br>${show(p.y * k)}` +
         (p.low === null ? "" : ` [${show(p.low * k)}, ${show(p.high * k)}]`));
@@ -50,8 +50,8 @@
     Object.assign(layout.xaxis, { type: figure.x_log ? "log" : "linear", tickvals: ticks.map((t) => t[0]), ticktext: ticks.map((t) => escapeText(t[1])) });
     layout.xaxis.title.text = figure.x_log ? "pre-training tokens" : "checkpoint";
     layout.yaxis.type = figure.y_log ? "log" : "linear";
-    if (figure.y_log) Object.assign(layout.yaxis, logAxis(figure.traces.flatMap((t) => t.points.map((p) => p.y * k))));
-    else layout.yaxis.range = linearRange(figure, k);
+    if (figure.y_log) Object.assign(layout.yaxis, logAxis(figure.traces.flatMap((t) => t.points.map((p) => p.y * factor(figure, t)))));
+    else layout.yaxis.range = linearRange(figure);
     layout.yaxis.title.text = axisTitle(figure);
     if (figure.legend_title) {
       Object.assign(layout.legend, { orientation: "v", x: 1.01, y: 1, yanchor: "top", traceorder: "reversed" });
@@ -64,15 +64,16 @@
 
   // The range of the values, widened for intervals by half of itself at most: two runs have intervals so wide that
   // they would press every curve flat. Bars run out of the frame then; the panel has their ends.
-  function linearRange(figure, k) {
-    const points = figure.traces.flatMap((t) => t.points), ys = points.map((p) => p.y * k);
+  function linearRange(figure) {
+    const scaled = (t, p) => Object.fromEntries(["y", "low", "high"].map((name) => [name, p[name] === null ? null : p[name] * factor(figure, t)]));
+    const points = figure.traces.flatMap((t) => t.points.map((p) => scaled(t, p))), ys = points.map((p) => p.y);
     const low = Math.min(...ys), high = Math.max(...ys), room = 0.5 * (high - low), pad = 0.06 * (high - low) || 0.05 * Math.abs(high) || 1;
-    const ends = points.filter((p) => p.low !== null).flatMap((p) => [p.low * k, p.high * k]);
+    const ends = points.filter((p) => p.low !== null).flatMap((p) => [p.low, p.high]);
     return [Math.max(low - room, Math.min(low, ...ends)) - pad, Math.min(high + room, Math.max(high, ...ends)) + pad];
   }
 
   function heat(figure) {
-    const k = factor(figure), points = figure.traces[0].points, budgets = figure.ticks.map((t) => t[0]);
+    const k = factor(figure, figure.traces[0]), points = figure.traces[0].points, budgets = figure.ticks.map((t) => t[0]);
     const rates = [...new Set(figure.rows)].sort((a, b) => a - b);
     const z = rates.map(() => budgets.map(() => null)), text = z.map((row) => [...row]), which = z.map((row) => [...row]);
     points.forEach((point, i) => {
@@ -142,7 +143,7 @@
   }
 
   function openPanel(figure, trace, point, name) {
-    const k = factor(figure), unit = unitName(figure);
+    const k = factor(figure, trace), unit = unitName(figure);
     panel.replaceChildren();
     panel.dataset.kind = point.kind;
     panel.dataset.value = point.y;

@@ -1,17 +1,20 @@
 """One study on the page: what is said of it and which figures stand under which heading."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pliant.execution.table import Table
 from pliant.report import captions
+from pliant.report.benchmarks import BENCHMARKS, DISTANCES
 from pliant.report.figure import Figure, Ledger
 from pliant.report.figures_heat import heat_figures
 from pliant.report.figures_loss import base_figure, modified_figures, slug
 from pliant.report.figures_size import distance_figures, size_figures
 from pliant.report.figures_tuned import tuned_figures
 from pliant.report.headline import Headline, headline
-from pliant.report.study import Study, capital, open_study
+from pliant.report.score_tables import ScoreTable, score_tables
+from pliant.report.sentences import direct_sentences
+from pliant.report.study import Study, capital, group_names, open_study, phrase
 from pliant.report.summary import StudySummary, summarise_study
 
 
@@ -33,6 +36,9 @@ class Section:
     study: Study
     summary: StudySummary
     headline: Headline
+    benchmarks: tuple[ScoreTable, ...]
+    distances: tuple[ScoreTable, ...]
+    density_places: Mapping[tuple[str, str], str]
     lead: Figure | None
     parts: tuple[Part, ...]
 
@@ -50,6 +56,9 @@ def section(table: Table, ledger: Ledger, taken: set[str], margin: float) -> Sec
         study=study,
         summary=summary,
         headline=headline(summary),
+        benchmarks=score_tables(summary.benchmarks, BENCHMARKS),
+        distances=score_tables(summary.benchmarks, DISTANCES),
+        density_places=group_names((row.trajectory, row.members) for row in summary.densities),
         lead=_lead(parts),
         parts=parts,
     )
@@ -80,16 +89,16 @@ def _parts(study: Study, summary: StudySummary, ledger: Ledger) -> Iterator[Part
     base = base_figure(study, ledger)
     norms = tuple(size_figures(study, ledger))
     yield Part(title="Before any modification", lead=summary.base, figures=(*((base,) if base else ()), *norms))
-    noise = tuple(modified_figures(study, ledger, "noise"))
-    yield Part(
-        title="Gaussian noise",
-        lead=(captions.NOISE_LEAD, *summary.noise),
-        figures=noise,
-    )
-    for modification in study.direct:
-        if modification != "noise":
-            figures = tuple(modified_figures(study, ledger, modification))
-            yield Part(title=capital(modification), lead=(), figures=figures)
+    for modification in sorted(study.direct, key=lambda name: name != "noise"):
+        noise = modification == "noise"
+        yield Part(
+            title="Gaussian noise" if noise else capital(phrase(modification)),
+            lead=(
+                *((captions.NOISE_LEAD,) if noise else ()),
+                *direct_sentences(modification, study, summary.findings),
+            ),
+            figures=tuple(modified_figures(study, ledger, modification)),
+        )
     yield Part(
         title="Fine-tuning at the tuned rate",
         lead=(captions.TUNED_LEAD, *summary.tuning),

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 from pliant.report.finding import Finding
-from pliant.report.study import Study, budget_name, capital, phrase
+from pliant.report.study import Study, budget_name, capital, modification_name, phrase
 from pliant.report.unit import Unit, rate, strength_words, symbol
 
 FEW_SEEDS = 3
@@ -18,7 +18,12 @@ Places = Mapping[tuple[str, str], str]
 
 def base_sentences(study: Study, findings: Sequence[Finding]) -> tuple[str, ...]:
     """What more pre-training did to the unmodified model: a sentence a trajectory and kind of member."""
-    return tuple(_base(f, study.unit, study.places) for f in findings if f.modification == "none")
+    return tuple(_base(f, study.unit.of(f.trajectory), study.places) for f in findings if f.modification == "none")
+
+
+def direct_sentences(modification: str, study: Study, findings: Sequence[Finding]) -> tuple[str, ...]:
+    """One kind of direct modification at every strength: a sentence a label."""
+    return tuple(_groups(findings, modification, study.places))
 
 
 def noise_sentences(study: Study, findings: Sequence[Finding]) -> tuple[str, ...]:
@@ -77,7 +82,7 @@ def strength_name(finding: Finding) -> str:
         return "the base"
     if finding.strength is None:
         return f"{finding.label}, {finding.rate}"
-    return f"{finding.label} {strength_words(finding.modification, finding.strength)}"
+    return modification_name(finding.modification, finding.label, finding.strength)
 
 
 def _where(finding: Finding, places: Places) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pliant.execution.table import Table
 from pliant.records.units import format_tokens
 from pliant.report.figure import FEWEST_TOKENS
-from pliant.report.unit import Unit, unit_of
+from pliant.report.unit import Unit, strength_words, unit_of
 from pliant.statistics import Minimum, Reading, Series, SeriesKey, Sweep, gather, readings, sweeps
 
 
@@ -105,9 +105,28 @@ def span_name(minimum: Minimum, names: Mapping[float, str]) -> str:
     return first if low == high else f"{first}–{last}"
 
 
+_NOUNS = {
+    "fine-tune": "fine-tuning",
+    "quantise": "quantisation",
+    "prune": "pruning",
+    "merge": "merging",
+    "interpolate": "interpolation",
+}
+
+
 def phrase(label: str) -> str:
-    """A label inside a sentence: "fine-tune python" -> "fine-tuning on python"."""
-    return f"fine-tuning on {label.removeprefix('fine-tune ')}" if label.startswith("fine-tune ") else label
+    """A label inside a sentence: "fine-tune python" -> "fine-tuning on python", "prune, ..." -> "pruning, ..."."""
+    if label.startswith("fine-tune "):
+        return f"fine-tuning on {label.removeprefix('fine-tune ')}"
+    verb = label.split(" ")[0].rstrip(",")
+    return _NOUNS.get(verb, verb) + label[len(verb) :]
+
+
+def modification_name(modification: str, label: str, strength: float) -> str:
+    """ "noise, init scaling γ 0.05", "quantisation, per channel, 8 bits"; for the base "no modification"."""
+    if modification == "none":
+        return "no modification"
+    return f"{phrase(label)}{' ' if modification == 'noise' else ', '}{strength_words(modification, strength)}"
 
 
 def capital(text: str) -> str:

@@ -12,9 +12,10 @@ from pliant.report.benchmarks import BenchmarkRow, benchmark_rows
 from pliant.report.caveats import caveats
 from pliant.report.confirmation import Confirmation, confirmations
 from pliant.report.confounds import Confounds, confounds
+from pliant.report.densities import DensityRow, density_rows
 from pliant.report.finding import Finding, find
 from pliant.report.sentences import FEW_SEEDS, base_sentences, fixed_rate_sentences, interpolated, noise_sentences
-from pliant.report.study import Study, open_study
+from pliant.report.study import Study, open_study, phrase
 from pliant.report.tuning import SweepTrend, sweep_trends
 from pliant.report.unit import Unit
 
@@ -44,6 +45,7 @@ class StudySummary:
     fixed_rates: tuple[str, ...]
     findings: tuple[Finding, ...]
     benchmarks: tuple[BenchmarkRow, ...]
+    densities: tuple[DensityRow, ...]
     caveats: tuple[str, ...]
     missing: int
     failed: int
@@ -97,6 +99,7 @@ def summarise_study(study: Study, *, margin: float = MARGIN_NATS) -> StudySummar
         fixed_rates=fixed_rate_sentences(study, findings),
         findings=findings,
         benchmarks=benchmark_rows(study),
+        densities=density_rows(study),
         caveats=caveats(study, findings),
         missing=study.table.missing,
         failed=len(study.table.failed),
@@ -122,7 +125,7 @@ def _headline(findings: Sequence[Finding], runs: int) -> str:
     kinds = (
         ("after fine-tuning at the tuned rate", [f for f in findings if f.rate == "tuned"]),
         *(
-            (f"under {name}", [f for f in findings if f.modification == name])
+            (f"under {phrase(name)}", [f for f in findings if f.modification == name])
             for name in dict.fromkeys(f.modification for f in findings if f.direct)
         ),
         ("at fixed rates", [f for f in findings if f.modification == "fine-tune" and f.rate == "fixed"]),

@@ -7,12 +7,12 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from pliant.report.benchmarks import RULE, change_words, quantity, row_name, with_interval
+from pliant.report.benchmarks_terminal import score_parts
 from pliant.report.finding import Finding
 from pliant.report.sentences import Places, family, verdict_words
 from pliant.report.study import budget_name, group_names, phrase, span_name
 from pliant.report.summary import StudySummary, Summary
-from pliant.report.unit import strength_words
+from pliant.report.unit import rate, strength_words
 
 STYLE = {"worse": "bold red", "not worse": "green", "undecided": "yellow"}
 
@@ -36,37 +36,26 @@ def show(summary: Summary, console: Console | None = None, *, every_rate: bool =
         _list(screen, (c.words for c in study.confirmations), "◆", "")
         _list(screen, study.tuning, "•", "")
         _list(screen, study.caveats, "!", "dim")
-        if study.benchmarks:
-            screen.print(_benchmarks(study))
-            screen.print(Text(RULE, style="dim"))
-
-
-def _benchmarks(study: StudySummary) -> RichTable:
-    """A row a metric and modification; every checkpoint's score is in JSON and HTML."""
-    places = group_names((row.trajectory, row.members) for row in study.benchmarks)
-    table = RichTable(box=None, pad_edge=False, header_style="dim")
-    table.add_column("evaluation")
-    for name in ("best at", "last [95 %]", "last − best earlier [95 %]", "items"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for _, rows in groupby(study.benchmarks, key=quantity):
-        some = list(rows)
-        place = places[some[0].trajectory, some[0].members]
-        table.add_row(Text(f"{some[0].what}, {some[0].metric}").append(f" · {place}" if place else "", style="dim"))
-        for row in some:
-            last = row.scores[-1].estimate
-            table.add_row(
-                f"  {row_name(row)}", row.best, with_interval(last), change_words(row.change), f"{last.n or '–'}"
-            )
-    return table
+        for part in score_parts(study):
+            screen.print(part)
 
 
 def _rule(study: StudySummary) -> str:
     """What the verdicts go by, with the margin in the unit shown."""
-    shown = "" if study.unit.factor == 1 else f" ({study.margin * study.unit.factor:.2g} {study.unit.name})"
+    shown = "" if study.unit.factor == 1 else f" ({_margins(study)})"
     return (
         f"margin {study.margin:g} nats/token{shown}; worse (≥) or not worse (≤) by the one-sided 95 % bound of "
         "last − best earlier; intervals 95 %; all corrected for the choice of the best"
     )
+
+
+def _margins(study: StudySummary) -> str:
+    """ "0.014 bits/byte"; where tokenizers differ "bits/byte: 0.014 in small, 0.0036 in large"."""
+    unit = study.unit
+    if not unit.factors:
+        return f"{study.margin * unit.factor:.2g} {unit.name}"
+    each = ", ".join(f"{study.margin * factor:.2g} in {name}" for name, factor in unit.factors.items())
+    return f"{unit.name}: {each}"
 
 
 def _list(screen: Console, lines: Iterable[str], mark: str, style: str) -> None:
@@ -82,10 +71,13 @@ def _table(study: StudySummary, every_rate: bool, width: int) -> RichTable:
     places = group_names((f.trajectory, f.members) for f in study.findings)
     columns: list[tuple[str, Callable[[Finding], Text]]] = [
         ("lowest at [95 %]", lambda f: Text(_lowest(f))),
-        (f"last − best earlier, {study.unit.name}", lambda f: Text(study.unit.interval(f.minimum.rise))),
+        (
+            f"last − best earlier, {study.unit.name}",
+            lambda f: Text(study.unit.of(f.trajectory).interval(f.minimum.rise)),
+        ),
         *((("each run", lambda f: Text(_runs(f, study))),) if width >= NARROW else ()),
         *(_TESTS if width >= ROOMY else ()),
-        ("verdict", lambda f: Text(verdict_words(f, study.unit), style=_style(f))),
+        ("verdict", lambda f: Text(verdict_words(f, study.unit.of(f.trajectory)), style=_style(f))),
     ]
     table = RichTable(box=None, pad_edge=False, header_style="dim")
     table.add_column("modification", min_width=22)
@@ -125,8 +117,8 @@ def p_values(finding: Finding) -> str:
     """ "0.003, 0.02": of "the last budget is no worse than the best earlier one", raw and adjusted; en dash if none."""
     if finding.minimum.bounds.p != finding.minimum.bounds.p or finding.modification == "none":
         return "–"
-    raw = f"{finding.minimum.bounds.p:.2g}"
-    return f"{raw}, {finding.p_holm:.2g}" if finding.primary else raw
+    raw = rate(finding.minimum.bounds.p, 2)
+    return f"{raw}, {rate(finding.p_holm, 2)}" if finding.primary else raw
 
 
 def _title(finding: Finding, places: Places) -> Text:
@@ -151,10 +143,10 @@ def _lowest(finding: Finding) -> str:
 
 def _runs(finding: Finding, study: StudySummary) -> str:
     """Every run's own rise; of more than `MOST_RUNS` the smallest and the largest."""
-    rises = [seed.rise.value for seed in finding.minimum.seeds]
+    rises, unit = [seed.rise.value for seed in finding.minimum.seeds], study.unit.of(finding.trajectory)
     if len(rises) <= MOST_RUNS:
-        return " ".join(study.unit.signed(rise) for rise in rises)
-    return f"{study.unit.signed(min(rises))} to {study.unit.signed(max(rises))}"
+        return " ".join(unit.signed(rise) for rise in rises)
+    return f"{unit.signed(min(rises))} to {unit.signed(max(rises))}"
 
 
 def _rho(finding: Finding) -> Text:

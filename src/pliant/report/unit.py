@@ -1,8 +1,8 @@
 """The unit losses are shown in, and numbers as a reader wants them."""
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from pliant.records.units import bits_per_byte
 from pliant.statistics import Estimate, Reading
@@ -10,10 +10,19 @@ from pliant.statistics import Estimate, Reading
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
-    """`factor` turns nats per token into what is shown: 1, or 1 / (ln 2 x bytes per token)."""
+    """`factor` turns nats per token into what is shown: 1, or 1 / (ln 2 x bytes per token).
+
+    Trajectories with different tokenizers have a factor each, in `factors`; `factor` is nan then, and `of` gives the
+    unit of one of them.
+    """
 
     factor: float
     name: str
+    factors: Mapping[str, float] = field(default_factory=dict)
+
+    def of(self, trajectory: str) -> "Unit":
+        """The unit of the losses of one trajectory."""
+        return replace(self, factor=self.factors.get(trajectory, self.factor))
 
     def number(self, loss_nats: float) -> str:
         return fixed(loss_nats * self.factor)
@@ -32,10 +41,17 @@ NATS = Unit(factor=1.0, name="nats/token")
 
 
 def unit_of(readings: Iterable[Reading]) -> Unit:
-    """Bits per byte where all pre-training losses share one known number of bytes a token; else nats."""
-    sizes = {r.bytes_per_token for r in readings if r.evaluation == "pretraining-loss"}
-    size = next(iter(sizes)) if len(sizes) == 1 else None
-    return NATS if not size else Unit(factor=bits_per_byte(1.0, size), name="bits/byte")
+    """Bits per byte where each trajectory's pre-training losses share one known number of bytes a token; else nats."""
+    sizes: dict[str, set[float | None]] = {}
+    for r in readings:
+        if r.evaluation == "pretraining-loss":
+            sizes.setdefault(r.trajectory, set()).add(r.bytes_per_token)
+    known = {trajectory: size for trajectory, (size, *others) in sizes.items() if size and not others}
+    if not known or len(known) < len(sizes):
+        return NATS
+    factors = {trajectory: bits_per_byte(1.0, size) for trajectory, size in known.items()}
+    first, *others = set(factors.values())
+    return Unit(factor=math.nan if others else first, name="bits/byte", factors=factors if others else {})
 
 
 def fixed(value: float) -> str:
@@ -47,14 +63,24 @@ def signed(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:+.3f}".replace("-", "−")
 
 
-_SYMBOLS = {"noise": "γ", "fine-tune": "rate", "prune": "share", "interpolate": "weight", "quantise": "step"}
+_SYMBOLS = {"noise": "γ", "fine-tune": "rate", "prune": "share", "interpolate": "weight", "quantise": "quantised to"}
 
 
 def strength_words(modification: str, strength: float) -> str:
     """A strength as people say it: "γ 0.1", "rate 6.4e−5", "4 bits", "share 0.5"."""
-    if modification == "quantise":
-        return f"{round(math.log2(1 / strength + 1)) + 1} bits"  # strength is 1 / (2^(bits - 1) - 1)
-    return f"{symbol(modification)} {rate(strength)}"
+    number = strength_number(modification, strength)
+    return number if number.endswith(" bits") else f"{symbol(modification)} {number}"
+
+
+def strength_number(modification: str, strength: float) -> str:
+    """A strength where its symbol stands beside it, as in a legend: "0.1", "4 bits".
+
+    pliant's quantisation has strength 1 / (2^(bits - 1) - 1); a user's own table may hold another.
+    """
+    if modification != "quantise":
+        return rate(strength)
+    bits = math.log2(1 / strength + 1) + 1
+    return f"{bits:.0f} bits" if abs(bits - round(bits)) < 0.01 else rate(strength)
 
 
 def symbol(modification: str) -> str:
@@ -62,10 +88,10 @@ def symbol(modification: str) -> str:
     return _SYMBOLS.get(modification, "strength")
 
 
-def rate(value: float) -> str:
+def rate(value: float, digits: int = 3) -> str:
     """A learning rate or strength: 0.0064 -> "0.0064", 6.4e-05 -> "6.4e−5"."""
-    text = f"{value:.3g}"
+    text = f"{value:.{digits}g}"
     if "e" not in text:
         return text
-    digits, exponent = text.split("e")
-    return f"{digits}e{int(exponent)}".replace("-", "−")
+    mantissa, exponent = text.split("e")
+    return f"{mantissa}e{int(exponent)}".replace("-", "−")

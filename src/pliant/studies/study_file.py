@@ -38,6 +38,15 @@ from pliant.training.pretraining import Recipe
 from pliant.training.schedules import Schedule
 
 
+class _Loader(yaml.SafeLoader):
+    """Booleans as in YAML 1.2: YAML 1.1 would read the key `on` of an evaluation as true."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012  # PyYAML's own name and form
+        first: [(tag, pattern) for tag, pattern in known if first in "tTfF" or tag != "tag:yaml.org,2002:bool"]
+        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
 def parse_study(text: str, place: str) -> StudySpec:
     """A study from YAML text; `place` names it in errors.
 
@@ -45,7 +54,7 @@ def parse_study(text: str, place: str) -> StudySpec:
         SpecError: not YAML, an unknown key (the nearest known one is suggested), or a value out of range.
     """
     try:
-        content = yaml.safe_load(text)
+        content = yaml.load(text, Loader=_Loader)  # a SafeLoader
     except yaml.YAMLError as error:
         raise SpecError(f"{place} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
