@@ -142,9 +142,7 @@ def audit(
     entry = TrajectorySpec(name=str(source), checkpoints=str(source))
     found = members_of(entry, purpose="audit")
     absent = auditing.absent_findings(found, entry)
-    return auditing.audit(
-        found.members, depth=depth, corpus=corpus, tokenizer=tokenizer, tokens=tokens, absent=absent
-    )
+    return auditing.audit(found.members, depth=depth, corpus=corpus, tokenizer=tokenizer, tokens=tokens, absent=absent)
 
 
 def merge(

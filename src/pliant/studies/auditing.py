@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from pliant.checkpoints.about import CheckpointError
 from pliant.checkpoints.audit.audit import Audit, Depth, audit_files, audit_weights
 from pliant.checkpoints.audit.finding import Finding
 from pliant.checkpoints.audit.metadata import audit_metadata, combined
@@ -118,9 +117,6 @@ def _fetched(progress: Progress) -> AtHand:
         try:
             cache.fetch(revision, progress=lambda done, total: progress(member.name, done / max(total, 1)))
             yield
-        except CheckpointError:
-            cache.sweep()  # what had arrived of it
-            raise
         finally:
             cache.release(revision)
 

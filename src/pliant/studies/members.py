@@ -70,9 +70,7 @@ def members_of(
     """
     given = entry.checkpoints
     assert given is not None, "only trajectories from outside have members to gather"
-    sources = _Sources(
-        entry=entry, runs=public_runs(runs), pins=dict(pins or {}), progress=progress, purpose=purpose
-    )
+    sources = _Sources(entry=entry, runs=public_runs(runs), pins=dict(pins or {}), progress=progress, purpose=purpose)
     found = sources.members(given, entry.revisions) if isinstance(given, str) else [sources.one(e) for e in given]
     chosen, notes = _chosen(entry, in_order(found))
     return Members(

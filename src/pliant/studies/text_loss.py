@@ -1,6 +1,5 @@
 """The loss of checkpoint after checkpoint on a little held-out text, in blocks, for the audit."""
 
-import gc
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -40,12 +39,6 @@ class TextLosses:
         Raises:
             CheckpointError: it does not open, or embeds fewer ids than the tokenizer has.
         """
-        try:
-            return self._measured(member)
-        finally:
-            gc.collect()  # models refer to themselves in circles
-
-    def _measured(self, member: Member) -> TextLoss:
         model = open_checkpoint(member.folder).model
         rows = model.get_input_embeddings().weight.shape[0]
         if self.vocabulary > rows:

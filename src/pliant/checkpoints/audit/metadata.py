@@ -60,7 +60,9 @@ def combined(listed: Audit, read: Audit) -> Audit:
     rows = {row.name: row for row in read.rows}
     kept = [one for one in listed.findings if not _said_better(one, read)]
     equal = [set(one.checkpoints) for one in kept if one.check == "duplicate"]
-    added = [one for one in read.findings if one.check != "duplicate" or not any(set(one.checkpoints) < s for s in equal)]
+    added = [
+        one for one in read.findings if one.check != "duplicate" or not any(set(one.checkpoints) < s for s in equal)
+    ]
     return Audit(
         depth=read.depth,
         rows=tuple(rows.get(row.name, row) for row in listed.rows),
