@@ -5,8 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pliant.checkpoints.audit.audit import Audit, Depth
 from pliant.checkpoints.folder import open_checkpoint
-from pliant.checkpoints.trajectory import trajectory
+from pliant.checkpoints.sources import is_repository
+from pliant.checkpoints.trajectory import Trajectory
+from pliant.checkpoints.trajectory import trajectory as read_trajectory
 from pliant.evaluation.losses import loss_measurement
 from pliant.execution.engine import Engine, TaskFailure, UserError
 from pliant.execution.table import Table, read_table
@@ -20,15 +23,17 @@ from pliant.report.html import write_report
 from pliant.report.scores import read_scores
 from pliant.report.summary import Summary, summarise
 from pliant.statistics import Estimate, over_draws
+from pliant.studies import auditing
 from pliant.studies.expectations import judge_expectations
 from pliant.studies.materials import MaterialSpec, open_materials
+from pliant.studies.members import members_of
 from pliant.studies.runner import run_studies
 from pliant.studies.settling import STUDY_FILE
-from pliant.studies.spec import StudySpec
+from pliant.studies.spec import StudySpec, TrajectorySpec
 from pliant.studies.study_file import read_recipe, read_study
 from pliant.training.decoder import choose_forward
 
-__all__ = ["Results", "Study", "merge", "sensitivity", "study", "trajectory", "verdict"]
+__all__ = ["Results", "Study", "audit", "merge", "sensitivity", "study", "trajectory", "verdict"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +107,42 @@ def study(source: str | Path | StudySpec, *, out: str | Path | None = None) -> S
         return Study(spec=read_study(place / STUDY_FILE), folder=place)
     spec = read_study(place)
     return Study(spec=spec, folder=Path(out) if out is not None else Path("runs") / spec.study)
+
+
+def trajectory(source: str | Path) -> Trajectory:
+    """The checkpoints in a folder, or the revisions of a Hub repository (`org/name`, `org/name@step*`), in order.
+
+    Of a repository only names and file metadata are asked for; `member.revision` holds them.
+
+    Raises:
+        ValueError: no checkpoints there, or a repository that cannot be listed.
+    """
+    if not is_repository(str(source), below=Path()):
+        return read_trajectory(source)
+    found = members_of(TrajectorySpec(name=str(source), checkpoints=str(source)), purpose="list")
+    return Trajectory(name=str(source), members=found.members)
+
+
+def audit(
+    source: str | Path,
+    *,
+    depth: Depth | None = None,
+    corpus: str | None = None,
+    tokenizer: str | None = None,
+    tokens: int | None = None,
+) -> Audit:
+    """What `pliant audit` finds in a folder (to the depth of loss) or a Hub repository (of metadata, by default).
+
+    `depth` metadata, weights or loss; the latter two fetch the checkpoints of a repository one at a time. `corpus`,
+    `tokenizer` and `tokens` are for the loss; by default 4096 tokens of `english`.
+
+    Raises:
+        ValueError: no checkpoints there, or text or tokenizer that do not open or have no effect.
+    """
+    entry = TrajectorySpec(name=str(source), checkpoints=str(source))
+    found = members_of(entry, purpose="audit")
+    absent = auditing.absent_findings(found, entry)
+    return auditing.audit(found.members, depth=depth, corpus=corpus, tokenizer=tokenizer, tokens=tokens, absent=absent)
 
 
 def merge(

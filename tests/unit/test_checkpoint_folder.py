@@ -2,8 +2,10 @@
 
 import json
 import math
+import os
 import re
 import shutil
+import time
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 import tiny
+from pliant.checkpoints import weights
 from pliant.checkpoints.about import About, CheckpointError, read_about
 from pliant.checkpoints.folder import open_checkpoint, whole_folder
 from pliant.checkpoints.weights import stored_fingerprint, stored_parameters, stored_tensors
@@ -100,6 +103,29 @@ def test_fingerprint_changes_with_any_bit_name_dtype_or_shape(saved):
         rewrite(saved, change)
         assert stored_fingerprint(saved) not in seen, change.__name__
         seen.add(stored_fingerprint(saved))
+
+
+def test_unchanged_files_are_hashed_once_and_changed_ones_anew(saved, monkeypatch):
+    file = saved / "model.safetensors"
+    time.sleep(2 * weights._TICK_NANOSECONDS / 1e9)
+    first = stored_fingerprint(saved)
+    with monkeypatch.context() as patch:
+        patch.setattr(weights, "mmap", None)  # whoever reads the file, fails
+        assert stored_fingerprint(saved) == first
+    before = file.stat()
+    rewrite(saved, lambda tensors: tensors["lm_head.weight"].neg_())
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert file.stat().st_size == before.st_size
+    assert stored_fingerprint(saved) != first
+
+
+def test_two_writes_within_a_tick_are_told_apart(saved, monkeypatch):
+    """The second write may leave size and times as they are: files just written are not remembered."""
+    monkeypatch.setattr(weights, "_TICK_NANOSECONDS", 10**18)
+    assert stored_fingerprint(saved) == stored_fingerprint(saved)
+    monkeypatch.setattr(weights, "mmap", None)
+    with pytest.raises(AttributeError):
+        stored_fingerprint(saved)
 
 
 def test_stored_tensors_are_read_from_headers(saved):

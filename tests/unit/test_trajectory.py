@@ -82,3 +82,25 @@ def test_a_member_without_weights_is_refused_when_listed(tmp_path):
     (tmp_path / "one" / "model.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"one has no model.safetensors"):
         trajectory(tmp_path)
+
+
+def test_an_audit_lists_damaged_members_with_what_can_be_read_of_them(tmp_path):
+    checkpoint(tmp_path / "step3", tokens=3)
+    (tmp_path / "step3" / "model.safetensors").unlink()
+    checkpoint(tmp_path / "step2")
+    (tmp_path / "step2" / "pliant.json").write_text("{")
+    checkpoint(tmp_path / "step1")
+    (tmp_path / "step1" / "trainer_state.json").write_text("[]")
+    found = trajectory(tmp_path, damaged=True).members
+    assert [(member.name, member.about) for member in found] == [
+        ("step3", About(tokens=3, step=3)),
+        ("step1", About(step=1)),
+        ("step2", About(step=2)),
+    ]
+
+
+def test_counts_that_are_no_whole_numbers_are_refused(tmp_path):
+    checkpoint(tmp_path / "one")
+    (tmp_path / "one" / "pliant.json").write_text('{"tokens": "4B"}')
+    with pytest.raises(CheckpointError, match=r"pliant.json: tokens is '4B'; expected a whole number"):
+        trajectory(tmp_path)

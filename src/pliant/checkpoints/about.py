@@ -59,6 +59,9 @@ def read_about(folder: Path) -> About:
         about = About(**{name: value for name, value in content.items() if name in known})  # type: ignore[arg-type]
     except (json.JSONDecodeError, UnicodeDecodeError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}); mend it, or delete it to go without") from error
+    for name in ("tokens", "step", "seed"):
+        if not isinstance(count := getattr(about, name), int | None):
+            raise CheckpointError(f"{path}: {name} is {count!r}; expected a whole number")
     for name, std in (about.init_stds or {}).items():
         if not isinstance(std, (int, float)) or not math.isfinite(std) or std < 0:
             raise CheckpointError(f"{path}: init_stds[{name!r}] is {std!r}; expected a number >= 0")

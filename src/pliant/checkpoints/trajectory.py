@@ -1,6 +1,6 @@
 """The checkpoints of one run in a folder, in order of tokens."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,31 +29,42 @@ class Trajectory:
     members: tuple[Member, ...]
 
 
-def trajectory(path: str | Path) -> Trajectory:
+def trajectory(path: str | Path, *, damaged: bool = False) -> Trajectory:
     """The checkpoint folders at or below `path`, ordered by tokens, then step, then name.
 
     Tokens and step come from `pliant.json`, else from `trainer_state.json`, else from the folder's name
-    (`step1000-tokens4B`, `checkpoint-500`).
+    (`step1000-tokens4B`, `checkpoint-500`). `damaged` lists folders without weights or with damaged facts, too, as
+    an audit does.
 
     Raises:
-        CheckpointError: no checkpoint folder there.
+        CheckpointError: no checkpoint folder there, or a damaged one.
     """
     root = Path(path)
     if not root.is_dir():
         raise CheckpointError(f"no folder at {root}; give a folder of Hugging Face checkpoints")
     folders = [config.parent for config in sorted(root.glob("**/config.json"))]
     visible = [f for f in folders if not any(part.startswith(".") for part in f.relative_to(root).parts)]
-    members = [_member(root, folder) for folder in visible]
+    members = [_member(root, folder, damaged) for folder in visible]
     if not members:
         raise CheckpointError(f"no folder with config.json at or below {root}; expected Hugging Face checkpoints")
     return Trajectory(name=root.name, members=in_order(members))
 
 
-def _member(root: Path, folder: Path) -> Member:
-    check_files(folder, allow_pickle=True)  # pickled weights are refused when they are opened, not when they are listed
-    about = read_about(folder).filled(read_trainer_state(folder))
+def _member(root: Path, folder: Path, damaged: bool) -> Member:
+    if not damaged:
+        check_files(folder, allow_pickle=True)  # pickled weights are refused when they are opened, not when listed
+    about = _facts(read_about, folder, damaged).filled(_facts(read_trainer_state, folder, damaged))
     name = folder.name if folder == root else str(folder.relative_to(root))
     return Member(name=name, folder=folder, about=_with_name(about, folder.name))
+
+
+def _facts(read: Callable[[Path], About], folder: Path, damaged: bool) -> About:
+    try:
+        return read(folder)
+    except CheckpointError:
+        if not damaged:
+            raise
+        return About()
 
 
 def _with_name(about: About, name: str) -> About:

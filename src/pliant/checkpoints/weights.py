@@ -3,8 +3,10 @@
 import hashlib
 import json
 import mmap
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -90,17 +92,40 @@ def _header(file: Path) -> dict[str, StoredTensor]:
     return tensors
 
 
+_TICK_NANOSECONDS = 100_000_000
+"""File systems note changes in ticks of up to some 10 ms: of two writes within one, the second leaves no trace."""
+_State = tuple[tuple[Path, int, int, int], ...]
+"""Path, size, and times of the last change of content and of anything, in ns, of each file."""
+
+
 def stored_fingerprint(folder: Path) -> str:
     """SHA-256 over names, dtypes, shapes and bytes of the stored tensors in order of name.
 
-    It does not depend on sharding or on the order in the file. Pickled weights are hashed as files.
+    It does not depend on sharding or on the order in the file. Pickled weights are hashed as files. Files that are
+    as they were when this process last hashed them are not read again.
     """
+    safe = in_safetensors(folder)
+    files = _weight_files(folder) if safe else sorted(folder.glob("pytorch_model*.bin"))
+    stats = [(file, file.stat()) for file in files]
+    state = tuple((file, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for file, stat in stats)
+    latest = max((max(written, changed) for *_, written, changed in state), default=0)
+    digest = _safe_digest if safe else _pickled_digest
+    settled = latest + _TICK_NANOSECONDS < time.time_ns()
+    return "sha256:" + (digest(state) if settled else digest.__wrapped__(state))
+
+
+@lru_cache(maxsize=4096)
+def _pickled_digest(state: _State) -> str:
     content = hashlib.sha256()
-    if not in_safetensors(folder):
-        for file in sorted(folder.glob("pytorch_model*.bin")):
-            content.update(file.read_bytes())
-        return "sha256:" + content.hexdigest()
-    tensors = stored_tensors(folder)
+    for file, *_ in state:
+        content.update(file.read_bytes())
+    return content.hexdigest()
+
+
+@lru_cache(maxsize=4096)
+def _safe_digest(state: _State) -> str:
+    content = hashlib.sha256()
+    tensors = {name: tensor for file, *_ in state for name, tensor in _header(file).items()}
     for name in sorted(tensors):
         tensor = tensors[name]
         content.update(f"{name}\x1f{tensor.dtype}\x1f{tensor.shape}\x1f".encode())
@@ -112,7 +137,7 @@ def stored_fingerprint(folder: Path) -> str:
                 view[tensor.start : tensor.stop] as part,
             ):
                 content.update(part)
-    return "sha256:" + content.hexdigest()
+    return content.hexdigest()
 
 
 def stored_parameters(folder: Path) -> int:

@@ -40,7 +40,7 @@ def command(
     to: str | None = checkpoints.TO,
     every: str | None = checkpoints.EVERY,
     count: int | None = checkpoints.COUNT,
-    spacing: str = checkpoints.SPACING,
+    spacing: str | None = checkpoints.SPACING,
     tokens_per_step: str | None = checkpoints.TOKENS_PER_STEP,
     run: str | None = checkpoints.RUN,
     runs: Path | None = checkpoints.RUNS,

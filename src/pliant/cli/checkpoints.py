@@ -17,7 +17,7 @@ FIRST = typer.Option(None, "--from", help="From so many tokens on: 100B.")
 TO = typer.Option(None, "--to", help="Up to so many tokens: 3T.")
 EVERY = typer.Option(None, help="The checkpoint nearest to each multiple: 250B; and the last one.")
 COUNT = typer.Option(None, help="So many checkpoints, first and last among them.")
-SPACING = typer.Option("linear", help="How --count spreads: linear or log in tokens.")
+SPACING = typer.Option(None, help="How --count spreads: linear (the default) or log in tokens.")
 TOKENS_PER_STEP = typer.Option(None, help="Tokens a step, where names tell steps only.")
 RUN = typer.Option(None, "--run", help="The entry of the table of public runs that a folder belongs to.")
 RUNS = typer.Option(None, "--runs", help="YAML that extends the table of public runs.")
@@ -35,7 +35,7 @@ def trajectory_of(
     to: str | None,
     every: str | None,
     count: int | None,
-    spacing: str,
+    spacing: str | None,
     tokens_per_step: str | None,
     run: str | None,
     allow_pickle: bool = False,
@@ -44,12 +44,14 @@ def trajectory_of(
     """The trajectory that SOURCE and the options name.
 
     Raises:
-        ValueError: an option that does not parse, said as the option is written.
+        ValueError: an option that does not parse or has no effect, said as the option is written.
     """
     from pydantic import ValidationError
 
     from pliant.studies.spec import SpecError, TrajectorySpec
 
+    if spacing is not None and count is None:
+        raise SpecError("--spacing has an effect with --count only; give --count, or leave it out")
     named = {"from": first, "to": to, "every": every, "count": count, "spacing": spacing}
     content = {
         "name": name_of(source),

@@ -15,6 +15,8 @@ import typer
 from pliant.cli import checkpoints
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pliant.studies.members import Members
 
 
@@ -25,7 +27,7 @@ def command(
     to: str | None = checkpoints.TO,
     every: str | None = checkpoints.EVERY,
     count: int | None = checkpoints.COUNT,
-    spacing: str = checkpoints.SPACING,
+    spacing: str | None = checkpoints.SPACING,
     tokens_per_step: str | None = checkpoints.TOKENS_PER_STEP,
     run: str | None = checkpoints.RUN,
     runs: Path | None = checkpoints.RUNS,
@@ -35,6 +37,20 @@ def command(
 
     notes: tuple[str, ...] = ()
     if (Path(source) / PLAN_FILE).is_file():
+        _refuse_choices(
+            source,
+            {
+                "--revisions": revisions,
+                "--from": first,
+                "--to": to,
+                "--every": every,
+                "--count": count,
+                "--spacing": spacing,
+                "--tokens-per-step": tokens_per_step,
+                "--run": run,
+                "--runs": runs,
+            },
+        )
         rows = _study_rows(Path(source))
     else:
         from pliant.cli.running import quiet_libraries
@@ -54,7 +70,7 @@ def command(
             run=run,
         )
         with checkpoints.listing() as progress:
-            found = members_of(entry, runs=runs, progress=progress, all_revisions=True)
+            found = members_of(entry, runs=runs, progress=progress, purpose="list")
         rows, notes = _member_rows(found), found.notes
     if as_json:
         typer.echo(json.dumps(rows))
@@ -71,6 +87,17 @@ def command(
     screen.print(grid)
     for note in notes:
         screen.print(f"[dim]{note}[/dim]")
+
+
+def _refuse_choices(source: str, given: "Mapping[str, object]") -> None:
+    from pliant.studies.spec import SpecError
+
+    for option, value in given.items():
+        if value is not None:
+            raise SpecError(
+                f"{option} {value} has no effect on {source}, a study folder, which is listed as it was planned; "
+                "leave it out"
+            )
 
 
 def _study_rows(folder: Path) -> list[dict[str, Any]]:

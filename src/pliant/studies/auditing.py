@@ -1,125 +1,123 @@
-"""The whole audit of checkpoints on disk: files, weights, and the loss on a little held-out text."""
+"""The whole audit: of checkpoints on disk, and of Hub revisions by their metadata or fetched one at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
 
-import numpy as np
-
-from pliant.checkpoints.about import CheckpointError
-from pliant.checkpoints.audit.audit import Audit, Depth, Progress, Row, audit_files, audit_weights
+from pliant.checkpoints.audit.audit import Audit, Depth, audit_files, audit_weights
 from pliant.checkpoints.audit.finding import Finding
-from pliant.checkpoints.audit.loss_curve import TextLoss, loss_findings
-from pliant.checkpoints.folder import open_checkpoint
+from pliant.checkpoints.audit.metadata import audit_metadata, combined
+from pliant.checkpoints.audit.reading import AtHand, Progress, on_disk
+from pliant.checkpoints.hub.revision import HubRevision
+from pliant.checkpoints.names import read_name
 from pliant.checkpoints.trajectory import Member
-from pliant.data.tasks import EncodedSplit
-from pliant.evaluation.losses import loss_measurement
 from pliant.execution.engine import UserError
-from pliant.studies.materials import MaterialSpec, markov_language, open_materials
-from pliant.studies.plan import longest_context
-from pliant.training.decoder import choose_forward
+from pliant.studies.members import Members, downloads
+from pliant.studies.spec import ChooseSpec, TrajectorySpec
+from pliant.studies.text_loss import text_losses
 
-BLOCK_TOKENS = 128
-"""A window is at most this long, so that 4096 tokens make 32 blocks of the paired interval."""
-BLOCKS = 32
-BATCH_TOKENS = 2048
-FEWEST_BLOCKS = 8
+CORPUS = "english"
+TOKENS = 4096
 
 
 def audit(
     members: Sequence[Member],
     *,
-    depth: Depth = "loss",
-    corpus: str = "english",
+    depth: Depth | None = None,
+    corpus: str | None = None,
     tokenizer: str | None = None,
-    tokens: int = 4096,
-    progress: Progress = lambda name: None,
+    tokens: int | None = None,
+    absent: Sequence[Finding] = (),
+    progress: Progress = lambda name, fetched: None,
 ) -> Audit:
-    """Audit checkpoints on disk. `depth` metadata reads each weight file once, weights also takes norms, loss also
-    measures `tokens` held-out tokens of `corpus` with the checkpoints' own `tokenizer` or another.
+    """Audit the checkpoints of one source. `depth` metadata reads each weight file once, weights also takes norms, loss
+    also measures `tokens` held-out tokens of `corpus` with the checkpoints' own `tokenizer` or another.
 
-    A broken checkpoint is a finding. Pickled weights are not opened.
+    Of Hub revisions, metadata (their default) looks at names, sizes and hashes and fetches nothing; the others fetch
+    one checkpoint at a time and delete it when it is read. A broken checkpoint is a finding, and so is one that cannot
+    be fetched. Pickled weights are not opened. `absent` is put before what is found.
 
     Raises:
-        ValueError: the corpus or the tokenizer does not open, or the text is too short.
+        ValueError: the corpus or the tokenizer does not open or has no effect, or the text is too short.
     """
+    published = [(one.name, one.about, one.revision) for one in members if one.revision is not None]
+    depth = depth or ("metadata" if published else "loss")
+    for option, given in (("--corpus", corpus), ("--tokenizer", tokenizer), ("--tokens", tokens)):
+        if depth != "loss" and given is not None:
+            raise UserError(
+                f"{option} {given} has no effect at --depth {depth}, which measures no loss; "
+                "leave it out, or give --depth loss"
+            )
+    listed = audit_metadata(published) if published else None
     if depth == "metadata":
-        return audit_files(members, progress)
-    found = audit_weights(members, progress)
-    if depth == "weights":
-        return found
-    damaged = {name for one in found.findings if one.check in _UNREADABLE for name in one.checkpoints}
-    readable = {row.name for row in found.rows if row.format == "safetensors"} - damaged
-    losses, failures = _losses([one for one in members if one.name in readable], corpus, tokenizer, tokens, progress)
-    rows = tuple(_with_loss(row, losses.get(row.name)) for row in found.rows)
-    return Audit(depth="loss", rows=rows, findings=(*found.findings, *failures, *loss_findings(members, losses)))
+        result = listed or audit_files(members, progress)
+    else:
+        wanted = _whole(members, listed) if listed else members
+        measure = None
+        if depth == "loss":
+            safe = [one for one in wanted if _in_safetensors(one)]
+            measure = text_losses(safe, corpus=corpus or CORPUS, tokenizer=tokenizer, tokens=tokens or TOKENS)
+        at_hand = _fetched(progress) if listed else on_disk
+        read = replace(audit_weights(wanted, progress, at_hand=at_hand, measure=measure), depth=depth)
+        result = combined(listed, read) if listed else read
+    return replace(result, findings=(*absent, *result.findings))
 
 
-_UNREADABLE = frozenset({"cut-short", "missing-shard", "not-finite", "shape"})
+def to_fetch(members: Sequence[Member]) -> list[HubRevision]:
+    """The revisions that a deeper audit than that of metadata fetches."""
+    published = [(one.name, one.about, one.revision) for one in members if one.revision is not None]
+    wanted = _whole(members, audit_metadata(published)) if published else []
+    return [one.revision for one in wanted if one.revision is not None]
 
 
-def _with_loss(row: Row, loss: TextLoss | None) -> Row:
-    return row if loss is None else replace(row, loss_nats=loss.mean)
+def absent_findings(found: Members, entry: TrajectorySpec) -> tuple[Finding, ...]:
+    """Revisions that a study on `entry` would leave out, and globs that match none, with the reason.
+
+    A warning where the name tells tokens or a step and all of them are asked for, else a note.
+    """
+    everything = entry.choose == ChooseSpec()
+    return tuple(
+        Finding(
+            check="missing-shard",
+            level="warning" if everything and _placed(name) else "note",
+            checkpoints=(name,),
+            message=f"is left out: {why}",
+        )
+        for pinned in found.pinned.values()
+        for name, why in pinned.missing
+    )
 
 
-def _losses(
-    members: Sequence[Member], corpus: str, tokenizer: str | None, tokens: int, progress: Progress
-) -> tuple[dict[str, TextLoss], list[Finding]]:
-    if not members:
-        return {}, []
-    text = _text(members[0].folder, corpus, tokenizer, tokens)
-    losses, failures = {}, []
-    for member in members:
-        progress(member.name)
+def _placed(name: str) -> bool:
+    said = read_name(name)
+    return said.tokens is not None or said.step is not None
+
+
+def _whole(members: Sequence[Member], listed: Audit) -> list[Member]:
+    """Those whose weights are worth fetching: in safetensors, and by their names every shard is there."""
+    lacking = {name for one in listed.findings if one.check == "missing-shard" for name in one.checkpoints}
+    return [one for one in members if one.name not in lacking and _in_safetensors(one)]
+
+
+def _in_safetensors(member: Member) -> bool:
+    if member.revision is not None:
+        return bool(member.revision.safetensors)
+    return any(member.folder.glob("model*.safetensors"))
+
+
+def _fetched(progress: Progress) -> AtHand:
+    """Revisions are fetched when their turn comes, and deleted after it. What killed runs left goes first."""
+    cache = downloads()
+    cache.sweep()
+
+    @contextmanager
+    def at_hand(member: Member) -> Iterator[None]:
+        revision = member.revision
+        assert revision is not None, "the checkpoints of one source are all on the Hub, or none is"
         try:
-            losses[member.name] = _text_loss(member, *text)
-        except CheckpointError as error:
-            said = str(error).replace(f"{member.folder}: ", "").replace(f"{member.folder} ", "it ")
-            message = f"does not open: {said.rstrip('.')}"
-            failures.append(Finding(check="config", level="error", checkpoints=(member.name,), message=message))
-    return losses, failures
+            cache.fetch(revision, progress=lambda done, total: progress(member.name, done / max(total, 1)))
+            yield
+        finally:
+            cache.release(revision)
 
-
-def _text(folder: Path, corpus: str, tokenizer: str | None, tokens: int) -> tuple[EncodedSplit, int]:
-    """The held-out windows, and one more than the largest id of the tokenizer."""
-    context = min(BLOCK_TOKENS, longest_context(folder))
-    if tokens < FEWEST_BLOCKS * context:
-        raise UserError(
-            f"--tokens {tokens} is too few for a paired interval over windows of {context}; "
-            f"give at least {FEWEST_BLOCKS * context}"
-        )
-    name = tokenizer or ("markov" if markov_language(corpus) else str(folder))
-    spec = MaterialSpec(
-        corpus=corpus,
-        tokenizer=name,
-        context=context,
-        held_out_split="validation",
-        held_out_tokens=tokens,
-        task_rows=1,
-        tasks=(),
-    )
-    materials = open_materials(spec)
-    return materials.held_out, materials.tokenizer.vocabulary_size
-
-
-def _text_loss(member: Member, split: EncodedSplit, vocabulary: int) -> TextLoss:
-    model = open_checkpoint(member.folder).model
-    rows = model.get_input_embeddings().weight.shape[0]
-    if vocabulary > rows:
-        raise CheckpointError(
-            f"{member.folder}: the tokenizer has {vocabulary:,} ids, the model embeds {rows:,}; "
-            "name the one it was trained with (--tokenizer)"
-        )
-    measure = partial(
-        loss_measurement,
-        model,
-        forward=choose_forward(model, "lean"),
-        name="validation",
-        batch_tokens=BATCH_TOKENS,
-        draw=None,
-        sign=None,
-    )
-    parts = np.array_split(np.arange(len(split)), min(len(split), BLOCKS))
-    blocks = [measure(split=EncodedSplit(inputs=split.inputs[part], targets=split.targets[part])) for part in parts]
-    return TextLoss(blocks=np.array([block.value for block in blocks]), vocabulary_size=rows)
+    return at_hand

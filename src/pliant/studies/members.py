@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from math import prod
 from pathlib import Path
 from types import MappingProxyType
+from typing import Literal
 
 from pliant.checkpoints.about import About, CheckpointError
 from pliant.checkpoints.choosing import Place, choose
@@ -27,6 +28,9 @@ from pliant.studies.spec import CheckpointSpec, ChooseSpec, SpecError, StudySpec
 
 Progress = Callable[[int, int], None]
 """Called with revisions listed and revisions in all."""
+Purpose = Literal["study", "list", "audit"]
+"""study: of a repository with names that tell tokens or steps these only, and whatever a study has to know of them;
+list: all revisions, and not a byte of their weights is read; audit: damaged folders, too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,24 +61,20 @@ def members_of(
     pins: Mapping[str, Pinned] | None = None,
     runs: Path | None = None,
     progress: Progress | None = None,
-    all_revisions: bool = False,
+    purpose: Purpose = "study",
 ) -> Members:
     """The members that `entry` names and chooses. Hub repositories are taken from `pins`, or else listed.
-
-    Of a repository with names that tell tokens or steps, the others are left out, unless `all_revisions` is set.
 
     Raises:
         ValueError: nothing there, a repository that cannot be listed, or a choice that cannot be met.
     """
     given = entry.checkpoints
     assert given is not None, "only trajectories from outside have members to gather"
-    sources = _Sources(
-        entry=entry, runs=public_runs(runs), pins=dict(pins or {}), progress=progress, unplaced=all_revisions
-    )
+    sources = _Sources(entry=entry, runs=public_runs(runs), pins=dict(pins or {}), progress=progress, purpose=purpose)
     found = sources.members(given, entry.revisions) if isinstance(given, str) else [sources.one(e) for e in given]
     chosen, notes = _chosen(entry, in_order(found))
     return Members(
-        members=tuple(sources.initialised(member) for member in chosen),
+        members=tuple(sources.initialised(member) for member in chosen) if purpose == "study" else chosen,
         notes=(*sources.notes, *notes),
         pinned=sources.used,
     )
@@ -131,20 +131,21 @@ class _Sources:
     runs: tuple[PublicRun, ...]
     pins: dict[str, Pinned]
     progress: Progress | None
-    unplaced: bool
+    purpose: Purpose
     notes: list[str] = field(default_factory=list)
     used: dict[str, Pinned] = field(default_factory=dict)
 
     def members(self, text: str, revisions: str | None = None) -> list[Member]:
         source = read_source(text, revisions=revisions)
         if isinstance(source, Folder):
-            return [self._completed(member, self._named_run()) for member in trajectory(source.path).members]
+            there = trajectory(source.path, damaged=self.purpose == "audit").members
+            return [self._completed(member, self._named_run()) for member in there]
         pinned = self._pinned(source)
         run = self._named_run() or run_of(source.repo, self.runs)
         found = [self._revision(revision, run) for revision in pinned.revisions]
         placed = [m for m in found if m.about.tokens is not None or m.about.step is not None]
-        if self.unplaced:
-            placed = found
+        if self.purpose != "study":
+            return [self._completed(member, run) for member in found]
         if placed and (others := [m.name for m in found if m not in placed]):
             self.notes.append(f"left out, since nothing says how far they were trained: {_some(others)}")
         return [self._completed(member, run) for member in placed or found]
@@ -174,9 +175,9 @@ class _Sources:
     def _pinned(self, source: Repository) -> Pinned:
         key = str(source)
         if key not in self.pins:
-            self.pins[key] = _listed(source, self.progress)
+            self.pins[key] = _listed(source, self.progress, self.purpose)
         pinned = self.used[key] = self.pins[key]
-        for name, why in pinned.missing:
+        for name, why in pinned.missing if self.purpose != "audit" else ():  # where they are findings
             self.notes.append(f"{source.repo}@{name} is left out: {why}")
         return pinned
 
@@ -212,12 +213,13 @@ class _Sources:
         return replace(member, about=replace(member.about, init_stds=stds))
 
 
-def _listed(source: Repository, progress: Progress | None) -> Pinned:
+def _listed(source: Repository, progress: Progress | None, purpose: Purpose) -> Pinned:
     listing = list_revisions(source.repo, source.revisions, caches=[downloads().root], progress=progress)
     if not listing.revisions:
         reasons = "; ".join(f"{name}: {why}" for name, why in listing.missing[:3])
         raise CheckpointError(f"{source}: none of its revisions can be used ({reasons})")
-    return Pinned(revisions=listing.revisions, missing=listing.missing, shapes=_shapes(listing.revisions[0]))
+    shapes = _shapes(listing.revisions[0]) if purpose == "study" else {}
+    return Pinned(revisions=listing.revisions, missing=listing.missing, shapes=shapes)
 
 
 def _shapes(revision: HubRevision) -> Shapes:

@@ -1,22 +1,22 @@
 """Is what is there what it says it is? Findings about the checkpoints of one trajectory."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from pliant.checkpoints.audit.configs import config_findings, tokenizer_findings
 from pliant.checkpoints.audit.duplicates import Place, duplicates
 from pliant.checkpoints.audit.finding import Finding
-from pliant.checkpoints.audit.inspection import Inspection, inspect
-from pliant.checkpoints.audit.norm_curve import Norms, norm_findings, read_norms
+from pliant.checkpoints.audit.inspection import Inspection
+from pliant.checkpoints.audit.loss_curve import loss_findings
+from pliant.checkpoints.audit.norm_curve import norm_findings
 from pliant.checkpoints.audit.order import order_findings
+from pliant.checkpoints.audit.reading import AtHand, Measure, Progress, Reading, on_disk, read_checkpoints
 from pliant.checkpoints.trajectory import Member
 from pliant.records.identity import Json
 
 Depth = Literal["metadata", "weights", "loss"]
-Progress = Callable[[str], None]
-"""Called with a checkpoint's name before each of its files is read."""
 REFUSED = frozenset({"duplicate", "order", "cut-short", "missing-shard"})
 """Checks that stop a study: the numbers would be another checkpoint's, or there would be none."""
 
@@ -66,36 +66,49 @@ def _json(row: Row) -> dict[str, Json]:
     return {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in values.items()}
 
 
-def suspects(members: Sequence[Member], progress: Progress = lambda name: None) -> tuple[Finding, ...]:
+def _silent(name: str, fetched: float) -> None:
+    """No progress is shown."""
+
+
+def suspects(members: Sequence[Member]) -> tuple[Finding, ...]:
     """Why a study must not run on `members`: equal weights, weights out of order, weights that are not whole.
 
     Each weight file is read once, no model is built. `members` are those of one trajectory.
     """
-    found = cheap_findings(_inspected(members, progress))
+    found = audit_files(members).findings
     return tuple(finding for finding in found if finding.level == "error" and finding.check in REFUSED)
 
 
-def audit_weights(members: Sequence[Member], progress: Progress = lambda name: None) -> Audit:
-    """The audit of checkpoints on disk that builds no model: files, fingerprints, order, configs, tokenizers, norms."""
-    inspections = _inspected(members, progress)
-    norms: dict[str, Norms] = {}
-    for member, inspection in zip(members, inspections, strict=True):
-        progress(member.name)
-        if inspection.tensors:
-            norms[member.name] = read_norms(inspection.tensors)
-    findings = (*cheap_findings(inspections), *norm_findings(inspections, norms))
-    return Audit(depth="weights", rows=_rows(inspections, norms), findings=findings)
+def audit_weights(
+    members: Sequence[Member],
+    progress: Progress = _silent,
+    *,
+    at_hand: AtHand = on_disk,
+    measure: Measure | None = None,
+) -> Audit:
+    """Files, fingerprints, order, configs, tokenizers and norms of checkpoints, and with `measure` their losses.
+
+    One checkpoint at a time is at hand. Those that `at_hand` cannot give are findings and have no row.
+    """
+    readings = read_checkpoints(members, progress=progress, at_hand=at_hand, measure=measure)
+    seen = [one.inspection for one in readings if one.inspection is not None]
+    norms = {one.name: one.norms for one in readings if one.norms is not None}
+    losses = {one.name: one.loss for one in readings if one.loss is not None}
+    failures = _together(one.failure for one in readings if one.failure is not None)
+    findings = (*cheap_findings(seen), *norm_findings(seen, norms), *failures, *loss_findings(members, losses))
+    return Audit(depth="loss" if measure else "weights", rows=_rows(readings), findings=findings)
 
 
-def audit_files(members: Sequence[Member], progress: Progress = lambda name: None) -> Audit:
+def audit_files(members: Sequence[Member], progress: Progress = _silent) -> Audit:
     """The cheap part of `audit_weights`, without norms: what every study looks at before it runs."""
-    inspections = _inspected(members, progress)
-    return Audit(depth="metadata", rows=_rows(inspections, {}), findings=cheap_findings(inspections))
+    readings = read_checkpoints(members, progress=progress, norms=False)
+    seen = [one.inspection for one in readings if one.inspection is not None]
+    return Audit(depth="metadata", rows=_rows(readings), findings=cheap_findings(seen))
 
 
 def cheap_findings(inspections: Sequence[Inspection]) -> tuple[Finding, ...]:
     """Defects, duplicates, order, configs and tokenizers; the first two keep a checkpoint out of the order."""
-    broken = tuple(one.defect for one in inspections if one.defect is not None)
+    broken = tuple(defect for one in inspections for defect in one.defects)
     pickled = tuple(one.name for one in inspections if one.format == "pickled")
     places = [Place(name=one.name, at=one.at) for one in inspections]
     equal = duplicates(places, {one.name: one.fingerprint for one in inspections if one.fingerprint})
@@ -118,26 +131,29 @@ def pickled_findings(names: Sequence[str]) -> tuple[Finding, ...]:
     return (Finding(check="format", level="warning", checkpoints=tuple(names), message=message),)
 
 
-def _inspected(members: Sequence[Member], progress: Progress) -> list[Inspection]:
-    inspections = []
-    for member in members:
-        progress(member.name)
-        inspections.append(inspect(member))
-    return inspections
+def _together(failures: Iterable[Finding]) -> tuple[Finding, ...]:
+    """One finding for all checkpoints that failed alike: a gated repository is said once."""
+    alike: dict[Finding, tuple[str, ...]] = {}
+    for one in failures:
+        key = replace(one, checkpoints=())
+        alike[key] = (*alike.get(key, ()), *one.checkpoints)
+    return tuple(replace(key, checkpoints=names) for key, names in alike.items())
 
 
-def _rows(inspections: Sequence[Inspection], norms: Mapping[str, Norms]) -> tuple[Row, ...]:
+def _rows(readings: Sequence[Reading]) -> tuple[Row, ...]:
     return tuple(
         Row(
-            name=one.name,
-            tokens=one.about.tokens,
-            step=one.about.step,
-            seed=one.about.seed,
-            bytes=one.bytes,
-            format=one.format,
-            dtype=one.dtype,
-            fingerprint=one.fingerprint,
-            norm=norms[one.name].total if one.name in norms else None,
+            name=seen.name,
+            tokens=seen.about.tokens,
+            step=seen.about.step,
+            seed=seen.about.seed,
+            bytes=seen.bytes,
+            format=seen.format,
+            dtype=seen.dtype,
+            fingerprint=seen.fingerprint,
+            norm=None if one.norms is None else one.norms.total,
+            loss_nats=None if one.loss is None else one.loss.mean,
         )
-        for one in inspections
+        for one in readings
+        if (seen := one.inspection) is not None
     )

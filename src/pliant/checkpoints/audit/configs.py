@@ -28,7 +28,7 @@ def config_findings(inspections: Sequence[Inspection]) -> tuple[Finding, ...]:
     )
     return (
         *((damaged,) if unreadable else ()),
-        *(finding for one in whole for finding in _against_config(one)),
+        *(finding for one in whole for finding in against_config(one)),
         *_unlike(whole, _shapes, lambda odd, usual: _other_shapes(odd, usual)),
         *_unlike(whole, lambda one: one.dtype, lambda odd, usual: _other_dtype(odd, usual)),
         *_unlike(readable, _settings, lambda odd, usual: _other_settings(odd, usual)),
@@ -51,7 +51,8 @@ def tokenizer_findings(inspections: Sequence[Inspection]) -> tuple[Finding, ...]
     return (*large, *_unlike(with_one, lambda one: one.tokenizer, lambda odd, usual: _other_tokenizer(odd)))
 
 
-def _against_config(one: Inspection) -> Iterator[Finding]:
+def against_config(one: Inspection) -> Iterator[Finding]:
+    """The tensors of one checkpoint against its own config.json: shapes and dtype."""
     config = one.config or {}
     embedding = _embedding(one.tensors)
     layers = {int(match[1]) for name in one.tensors if (match := _LAYER.search(name))}

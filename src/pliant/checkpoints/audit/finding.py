@@ -8,6 +8,7 @@ Check = Literal[
     "order",
     "missing-shard",
     "cut-short",
+    "fetch",
     "format",
     "size",
     "dtype",

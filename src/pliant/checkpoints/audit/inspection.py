@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 
-from pliant.checkpoints.about import About, CheckpointError
+from pliant.checkpoints.about import About, CheckpointError, read_about
 from pliant.checkpoints.audit.finding import Check, Finding
 from pliant.checkpoints.audit.sketch import Sketch, read_sketch
+from pliant.checkpoints.trainer_state import read_trainer_state
 from pliant.checkpoints.trajectory import Member
 from pliant.checkpoints.weights import StoredTensor, stored_fingerprint, stored_tensors
 from pliant.records.identity import Json
@@ -22,16 +23,16 @@ _DECIDING = ("model", "normalizer", "pre_tokenizer", "added_tokens")
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Inspection:
-    """A checkpoint as its files describe it. `tensors`, `sketch` and `fingerprint` are empty where `defect` is not.
+    """A checkpoint as its files describe it. `tensors`, `sketch` and `fingerprint` are empty if weights are defective.
 
     `tokenizer` is a hash of what decides token ids; `vocabulary` is one more than the largest id.
     """
 
     name: str
     about: About
-    format: str
+    format: str | None
     bytes: int
-    defect: Finding | None = None
+    defects: tuple[Finding, ...] = ()
     fingerprint: str | None = None
     tensors: Mapping[str, StoredTensor] = field(default_factory=dict)
     sketch: Sketch = field(default_factory=dict)
@@ -60,24 +61,27 @@ def inspect(member: Member) -> Inspection:
     indexed = (member.folder / "model.safetensors.index.json").is_file()
     weights = safe if safe or indexed else pickled
     size = sum(file.stat().st_size for file in weights)
-    kind = "safetensors" if safe or indexed else "pickled"
+    kind = "safetensors" if safe or indexed else "pickled" if pickled else None
     tensors: dict[str, StoredTensor] = {}
     sketch: Sketch = {}
-    fingerprint, defect = None, None
+    fingerprint, defects = None, list(_damaged_facts(member))
     try:
         if kind == "safetensors":
             tensors = stored_tensors(member.folder)
             sketch = read_sketch(tensors)
-        fingerprint = stored_fingerprint(member.folder)
+        fingerprint = stored_fingerprint(member.folder) if kind else None
     except (CheckpointError, OSError) as error:
-        defect, tensors = _defect(member, str(error)), {}
+        defects.append(_defect(member, str(error)))
+        tensors = {}
+    if kind is None:
+        defects.append(_error(member, "missing-shard", "has no weight files"))
     tokenizer, vocabulary = _tokenizer(member.folder / "tokenizer.json")
     return Inspection(
         name=member.name,
         about=member.about,
         format=kind,
         bytes=size,
-        defect=defect,
+        defects=tuple(defects),
         fingerprint=fingerprint,
         tensors=tensors,
         sketch=sketch,
@@ -89,10 +93,24 @@ def inspect(member: Member) -> Inspection:
 
 def _defect(member: Member, message: str) -> Finding:
     check: Check = "missing-shard" if re.search(r"shard .* is missing", message) else "cut-short"
-    said = message.replace(f"{member.folder}/", "").replace(f"{member.folder}: ", "")
-    return Finding(
-        check=check, level="error", checkpoints=(member.name,), message=f"cannot be read: {said.rstrip('.')}"
-    )
+    return _error(member, check, f"cannot be read: {_without_folder(member, message)}")
+
+
+def _damaged_facts(member: Member) -> Iterator[Finding]:
+    """pliant.json and trainer_state.json that are not what their writers write."""
+    for read in (read_about, read_trainer_state):
+        try:
+            read(member.folder)
+        except CheckpointError as error:
+            yield _error(member, "config", f"comes with facts that are damaged: {_without_folder(member, str(error))}")
+
+
+def _without_folder(member: Member, message: str) -> str:
+    return message.replace(f"{member.folder}/", "").replace(f"{member.folder}: ", "").rstrip(".")
+
+
+def _error(member: Member, check: Check, message: str) -> Finding:
+    return Finding(check=check, level="error", checkpoints=(member.name,), message=message)
 
 
 def _json(file: Path) -> dict[str, Json] | None:

@@ -52,6 +52,31 @@ def audit_metadata(members: Sequence[tuple[str, About, HubRevision]]) -> Audit:
     return Audit(depth="metadata", rows=tuple(_row(one) for one in published), findings=findings)
 
 
+def combined(listed: Audit, read: Audit) -> Audit:
+    """What metadata say of revisions with what reading some of them found: every finding once, as said best.
+
+    A file read whole says more of tokenizer and config than the hash of it; of sets of equal weights the larger stays.
+    """
+    rows = {row.name: row for row in read.rows}
+    kept = [one for one in listed.findings if not _said_better(one, read)]
+    equal = [set(one.checkpoints) for one in kept if one.check == "duplicate"]
+    added = [
+        one for one in read.findings if one.check != "duplicate" or not any(set(one.checkpoints) < s for s in equal)
+    ]
+    return Audit(
+        depth=read.depth,
+        rows=tuple(rows.get(row.name, row) for row in listed.rows),
+        findings=(*kept, *added),
+    )
+
+
+def _said_better(one: Finding, read: Audit) -> bool:
+    names = set(one.checkpoints)
+    if one.check in ("tokenizer", "config"):
+        return names <= {row.name for row in read.rows}
+    return any(other.check == one.check and names <= set(other.checkpoints) for other in read.findings)
+
+
 def _row(one: Published) -> Row:
     kind = "safetensors" if one.revision.safetensors else "pickled" if one.revision.pickled else None
     return Row(
