@@ -36,11 +36,16 @@ def frame_of(folder: Path, tensors: Mapping[str, StoredTensor], *, trusted: bool
         return None
     kinds = {name: "float" if tensor.dtype in FLOATING else tensor.dtype for name, tensor in tensors.items()}
     return Frame(
-        settings=tuple(_settings(folder / name) for name in _READ),
+        settings=settings_of(folder),
         code=tuple((file.name, file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.py"))),
         trusted=trusted,
         tensors=frozenset((name, tensor.shape, kinds[name]) for name, tensor in tensors.items()),
     )
+
+
+def settings_of(folder: Path) -> tuple[str, ...]:
+    """What config.json and its kin say, but for fields without effect on the model; "" for a file that is not there."""
+    return tuple(_settings(folder / name) for name in _READ)
 
 
 def _settings(file: Path) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import mmap
+import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -48,6 +49,10 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
 def in_safetensors(folder: Path) -> bool:
     """Whether the weights are in safetensors files; if not, they are pickled."""
     return _weight_files(folder)[0].is_file()
+
+
+NO_PARAMETERS = re.compile(r"(^|\.)(attention\.(masked_)?bias|rotary_emb\.inv_freq)$")
+"""Names of masks and frequencies that older files store and models compute: no trained tensors."""
 
 
 def _weight_files(folder: Path) -> list[Path]:
@@ -144,7 +149,7 @@ def stored_parameters(folder: Path) -> int:
     """How many numbers the stored tensors hold; 0 where the weights are pickled and so not looked into."""
     if not in_safetensors(folder):
         return 0
-    return sum(prod(tensor.shape) for tensor in stored_tensors(folder).values())
+    return sum(prod(t.shape) for name, t in stored_tensors(folder).items() if not NO_PARAMETERS.search(name))
 
 
 def norms(tensors: Mapping[str, Tensor]) -> dict[str, float]:

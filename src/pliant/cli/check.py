@@ -9,10 +9,9 @@ Example: [bold]pliant check allenai/OLMo-1B-hf --revisions 'step*' --every 250B[
 """
 
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -34,6 +33,7 @@ EXIT_CODES: "dict[Verdict, int]" = {"not worse": 0, "worse": 3, "undecided": 4}
 
 
 def command(
+    context: typer.Context,
     source: str = typer.Argument(..., metavar="SOURCE", help="A folder of checkpoints, org/name or org/name@revision."),
     revisions: str | None = checkpoints.REVISIONS,
     first: str | None = checkpoints.FIRST,
@@ -64,8 +64,9 @@ def command(
     quiet_libraries()
     from pliant.checkpoints.hub.pins import read_pins
     from pliant.cli.run import show_plan
-    from pliant.studies.check import check_study
+    from pliant.studies.check import check_study, with_extensions
     from pliant.studies.members import members_of
+    from pliant.studies.settling import study_of
     from pliant.studies.spec import HeldOutSpec
 
     entry = checkpoints.trajectory_of(
@@ -81,7 +82,7 @@ def command(
         allow_pickle=allow_pickle,
         trust_remote_code=trust_remote_code,
     )
-    folder = out if out is not None else Path("runs") / f"check-{entry.name}"
+    folder, cap = out if out is not None else Path("runs") / f"check-{entry.name}", checkpoints.bytes_of(cache_cap)
     with checkpoints.listing() as progress:
         members = members_of(entry, pins=read_pins(folder), runs=runs, progress=progress)
     _require_tokens(members)
@@ -93,12 +94,12 @@ def command(
         held_out=HeldOutSpec(by="documents", bytes=held_out_bytes),
         initialisation_known=all(member.about.init_stds for member in members.members),
     ).model_copy(update={"allow_suspect": allow_suspect, "runs": runs.resolve() if runs is not None else None})
+    spec = with_extensions(spec, study_of(folder), folder)
     if dry_run:
         show_plan(spec, folder, as_json)
         return
 
     def measure(study: "StudySpec") -> "tuple[list[Table], list[TaskFailure]]":
-        cap = checkpoints.bytes_of(cache_cap)
         return run_and_watch([(study, folder)], workers=workers, log=log, cache_cap=cap, pins=members.pinned)
 
     tables, failures = measure(spec)
@@ -107,7 +108,10 @@ def command(
         if log is Log.auto:
             typer.echo("some intervals are wider than the margin: drawing on", err=True)
         tables, failures = measure(grown)
-    _conclude(tables, failures, folder, margin, exit_code, as_json, _Sharper(source, held_out_bytes, most_draws))
+    again = {"--bytes": 4 * held_out_bytes, "--most-draws": 2 * most_draws}
+    _conclude(
+        tables, failures, folder, margin, exit_code, as_json, {o: _again(context, o, n) for o, n in again.items()}
+    )
 
 
 def _with_more_draws(spec: "StudySpec", table: "Table", margin: float, most: int) -> "StudySpec":
@@ -122,14 +126,6 @@ def _with_more_draws(spec: "StudySpec", table: "Table", margin: float, most: int
     return add_draws(spec, draws_wanted(find(open_study(table), margin), after=looked_at, most=most))
 
 
-class _Sharper(NamedTuple):
-    """What this call measured with, for the command that would measure more."""
-
-    source: str
-    held_out_bytes: int
-    most_draws: int
-
-
 def _conclude(
     tables: "list[Table]",
     failures: "list[TaskFailure]",
@@ -137,9 +133,12 @@ def _conclude(
     margin: float,
     exit_code: bool,
     as_json: bool,
-    sharper: _Sharper,
+    sharper: dict[str, str],
 ) -> None:
-    """Report, verdict, and the answer in a line; leaves with the answer's code if that is asked for."""
+    """Report, verdict, and the answer in a line; leaves with the answer's code if that is asked for.
+
+    What could not be measured comes before it: exit code 1 or 2. `sharper` are the commands that measure more, by the option that makes them do so.
+    """
     from pliant.cli.outcome import conclude
     from pliant.report.answer import answer
     from pliant.report.finding import find
@@ -152,8 +151,8 @@ def _conclude(
     finally:
         if not as_json:
             _tell_answer(verdict, findings, folder, sharper)
-        if exit_code and EXIT_CODES[verdict]:
-            raise typer.Exit(EXIT_CODES[verdict])
+    if exit_code:
+        raise typer.Exit(EXIT_CODES[verdict])
 
 
 def _require_tokens(members: "Members") -> None:
@@ -187,31 +186,27 @@ def _tell_audit(members: "Members", allowed: bool) -> None:
         typer.echo(f"audit: {len(members.members)} checkpoints, nothing suspicious", err=True)
 
 
-def _tell_answer(verdict: "Verdict", findings: "Sequence[Finding]", folder: Path, given: _Sharper) -> None:
+def _tell_answer(verdict: "Verdict", findings: "Sequence[Finding]", folder: Path, sharper: dict[str, str]) -> None:
     from rich.console import Console
 
     from pliant.report.answer import text_is_short
     from pliant.report.terminal import STYLE
 
-    again = f"pliant check {shlex.quote(given.source)}{_as_given()}"
     if verdict != "undecided":
-        sharper = f"add fine_tune to {folder / 'study.yaml'}, then: pliant run {folder}"
-    elif text_is_short(findings):
-        sharper = f"{again} --bytes {4 * given.held_out_bytes}"
+        command = f"add fine_tune to {folder / 'study.yaml'}, then: pliant run {folder}"
     else:
-        sharper = f"{again} --most-draws {2 * given.most_draws}"
+        command = sharper["--bytes" if text_is_short(findings) else "--most-draws"]
     screen = Console()
     screen.print(f"answer: [{STYLE[verdict]}]{verdict}[/]", highlight=False)
-    screen.print(f"sharper: {sharper}", highlight=False, soft_wrap=True)
+    screen.print(f"sharper: {command}", highlight=False, soft_wrap=True)
 
 
-def _as_given() -> str:
-    """The options of this call that choose checkpoints and text, to be written again; those that sharpen left out."""
-    words = sys.argv[sys.argv.index("check") + 2 :] if "check" in sys.argv else []
-    kept, skip = [], False
-    for word in words:
-        if skip or word.split("=")[0] in ("--bytes", "--most-draws"):
-            skip = not skip and "=" not in word
+def _again(context: typer.Context, option: str, value: int) -> str:
+    """This call written again with `option` set to `value`."""
+    words = ["pliant", "check", str(context.params["source"])]
+    for parameter in context.command.params:
+        name, given = parameter.opts[-1], context.params[parameter.name or ""]
+        if name in (option, "source") or given == parameter.get_default(context):
             continue
-        kept.append(word)
-    return "".join(f" {shlex.quote(word)}" for word in kept)
+        words += [name] if given is True else [name, str(given)]
+    return shlex.join([*words, option, str(value)])

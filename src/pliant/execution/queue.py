@@ -53,7 +53,7 @@ class Queue:
     def failed(self, task: Task, error: str, user_error: bool, observer: Observer) -> None:
         attempts = self._attempts[task.key] = self._attempts.get(task.key, 0) + 1
         if attempts < ATTEMPTS and not user_error:
-            self._waiting[task.key] = task
+            self._waiting = {task.key: task, **self._waiting}  # first again: it may hold the room that others wait for
             return
         self._fail(task, error, attempts, user_error, observer)
 

@@ -1,7 +1,6 @@
 """One theta' of a cell, and how the base is kept and put back."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -40,17 +39,6 @@ def is_large(model: Any) -> bool:
     """Whether a second copy of `model` in memory costs more than reading its weights, or drawing its noise, again."""
     parameters: int = sum(tensor.numel() for tensor in model.parameters())
     return parameters >= LARGE_PARAMETERS
-
-
-@contextmanager
-def base_in_place(model: Any, base: Mapping[str, Tensor]) -> Iterator[None]:
-    """The model holds the base while the block runs, and what it held before afterwards, bit for bit."""
-    held = keep_base(model)
-    restore(model, base)
-    try:
-        yield
-    finally:
-        restore(model, held)
 
 
 def restore(model: Any, base: Mapping[str, Tensor]) -> None:

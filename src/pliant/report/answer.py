@@ -24,13 +24,14 @@ def draws_wanted(findings: Sequence[Finding], *, after: int, most: int) -> dict[
     Left out are those that have enough or more than `after`, which have been drawn on before, and noise on runs of
     several seeds, which draws do not tell apart.
     """
-    wanted = {
-        (f.label, f.strength): precise_draws(f.minimum, margin=f.judgement.margin, most=most)
-        for f in findings
-        if f.modification == "noise" and f.strength and _by_draws(f)
-    }
-    drawn = {(f.label, f.strength): f.minimum.rise.n for f in findings if f.strength and _by_draws(f)}
-    return {key: draws for key, draws in wanted.items() if draws > drawn[key] <= after}
+    wanted: dict[tuple[str, float], int] = {}
+    for finding in findings:
+        if finding.modification == "noise" and finding.strength and _by_draws(finding):
+            draws = precise_draws(finding.minimum, margin=finding.judgement.margin, most=most)
+            if draws > finding.minimum.rise.n <= after:
+                key = (finding.label, finding.strength)
+                wanted[key] = max(draws, wanted.get(key, 0))
+    return wanted
 
 
 def text_is_short(findings: Sequence[Finding]) -> bool:

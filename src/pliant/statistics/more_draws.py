@@ -32,7 +32,7 @@ def draws_for_precision(
     as often as it says (benchmarks/added_draws.py).
     """
     clear = np.maximum(cautious - margin, margin - value) > CLEAR_BY * half_width
-    wanted = np.ceil(drawn * (half_width / precision) ** 2)
+    wanted = np.ceil(drawn * (half_width / precision) ** 2) if precision > 0 else np.full_like(half_width, np.inf)
     return np.asarray(np.where(clear, drawn, np.clip(wanted, drawn, np.maximum(most, drawn)))).astype(np.int_)
 
 

@@ -1,7 +1,10 @@
 """The study behind `pliant check`: noise and quantisation on checkpoints that exist."""
 
+from pathlib import Path
+
+from pliant.studies.growth import bare
 from pliant.studies.modification_spec import ModificationSpec, NoiseSpec, QuantiseSpec
-from pliant.studies.spec import HeldOutSpec, StudySpec, TrajectorySpec
+from pliant.studies.spec import HeldOutSpec, SpecError, StudySpec, TrajectorySpec
 
 RELATIVE_STRENGTHS = (0.05, 0.1, 0.2)
 INIT_STRENGTHS = (0.02, 0.05, 0.1)
@@ -32,4 +35,26 @@ def check_study(
             *(ModificationSpec(noise=noise) for noise in noises),
             ModificationSpec(quantise=QuantiseSpec(bits=BITS)),
         ),
+    )
+
+
+def with_extensions(spec: StudySpec, before: StudySpec | None, folder: Path) -> StudySpec:
+    """`spec` with what the study in `folder` has beyond it: modifications, evaluations and trajectories added by hand.
+
+    Raises:
+        SpecError: the folder holds the check of other checkpoints.
+    """
+    if before is None:
+        return spec
+    mine, theirs = spec.trajectories[0].checkpoints, before.trajectories[0].checkpoints
+    if mine != theirs:
+        raise SpecError(f"{folder} holds the check of {theirs}, not of {mine}; give another --out folder")
+    known = [bare(entry) for entry in spec.modifications]
+    names = {trajectory.name for trajectory in spec.trajectories}
+    return spec.model_copy(
+        update={
+            "modifications": (*spec.modifications, *(m for m in before.modifications if bare(m) not in known)),
+            "trajectories": (*spec.trajectories, *(t for t in before.trajectories if t.name not in names)),
+            "evaluations": before.evaluations,
+        }
     )

@@ -20,6 +20,7 @@ class FetchJob:
 
     revision: HubRevision
     allow_pickle: bool = False
+    remote_code: bool = False
     release: bool = False
 
 
@@ -36,12 +37,16 @@ def download_tasks(tasks: Sequence[Task], revisions: Mapping[str, HubRevision]) 
     fetches = []
     for place, needing in users.items():
         revision, release = revisions[place], f"release {place}"
-        pickle = any(isinstance(t.payload, GroupJob) and t.payload.group.allow_pickle for t in needing)
+        groups = [task.payload.group for task in needing if isinstance(task.payload, GroupJob)]
         fetches += [
             Task(
                 key=place,
                 label=f"fetch {revision.name}",
-                payload=FetchJob(revision=revision, allow_pickle=pickle),
+                payload=FetchJob(
+                    revision=revision,
+                    allow_pickle=any(group.allow_pickle for group in groups),
+                    remote_code=any(group.trust_remote_code for group in groups),
+                ),
                 cost_seconds=revision.weight_bytes / BYTES_PER_SECOND,
                 lane="fetch",
                 holds=downloads().takes(revision),
@@ -99,6 +104,7 @@ def fetch_or_release(job: FetchJob, progress: Progress) -> None:
         downloads().fetch(
             job.revision,
             allow_pickle=job.allow_pickle,
+            remote_code=job.remote_code,
             progress=lambda done, total: progress(done / max(total, 1), {"fetched_bytes": float(done)}),
         )
     except CheckpointError as error:

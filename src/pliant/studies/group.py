@@ -1,5 +1,6 @@
 """Measuring the cells of one checkpoint: its weights are loaded once, and put back after every theta'."""
 
+import contextlib
 import os
 import platform
 import time
@@ -14,7 +15,7 @@ from pliant.checkpoints.resident import Resident
 from pliant.execution.engine import Progress, UserError
 from pliant.execution.store import Store
 from pliant.modifications.merge import open_parts
-from pliant.modifications.variant import Variant, base_in_place, keep_base, restore
+from pliant.modifications.variant import Variant, keep_base, restore
 from pliant.records.identity import Json
 from pliant.records.numerics import Numerics
 from pliant.records.record import Measurement, Record
@@ -56,7 +57,12 @@ def measure_group(job: GroupJob, progress: Progress) -> None:
     todo = [cell for cell in job.group.cells if missing(store, cell)]
     if not todo:
         return
-    bench = _set_up(job, store, todo)
+    try:
+        bench = _set_up(job, store, todo)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise UserError(f"{job.group.name} does not fit into memory on {job.numerics.device} in fp32") from error
     for done, cell in enumerate(todo):
         _attempt(bench, cell)
         progress((done + 1) / len(todo), {"cells": float(done + 1)})
@@ -172,6 +178,10 @@ def _write_records(bench: Bench, cell: CellPlan) -> None:
     details: dict[str, Json] = {}
     refused: dict[str, str] = {}
     diverged = False
+    for evaluation in wanted:
+        if evaluation.kind in COMPARED:
+            with contextlib.suppress(ValueError):  # told when it is measured
+                _reference(bench, evaluation)  # now, while the model holds the base
     for variant in variants(bench, cell):
         details.update(variant.details or {})
         diverged = diverged or variant.diverged
@@ -198,11 +208,10 @@ def _write_records(bench: Bench, cell: CellPlan) -> None:
 
 
 def _reference(bench: Bench, evaluation: EvaluationPlan) -> Sequence[Any]:
-    """What the base puts out, made once a checkpoint, with the base put back for that moment."""
+    """What the base puts out, made once a checkpoint; the first call comes while the model holds the base."""
     if evaluation.key not in bench.references:
         model, batch_tokens = bench.checkpoint.model, bench.numerics.evaluation_batch_tokens
-        with base_in_place(model, bench.base):
-            outputs = base_outputs(evaluation.settings, model, bench.materials, bench.forward, batch_tokens)
+        outputs = base_outputs(evaluation.settings, model, bench.materials, bench.forward, batch_tokens)
         bench.references[evaluation.key] = outputs
     return bench.references[evaluation.key]
 

@@ -47,8 +47,8 @@ def _with_draws(entry: ModificationSpec, needed: Mapping[tuple[str, float], int]
 
 def keep_added(spec: StudySpec, before: StudySpec) -> StudySpec:
     """`spec` with the rates and draws that were added to the same entries of `before`, which its folder holds."""
-    known = {_bare(entry).model_dump_json(): entry for entry in before.modifications}
-    kept = (_with_added(entry, known.get(_bare(entry).model_dump_json(), entry)) for entry in spec.modifications)
+    known = {bare(entry).model_dump_json(): entry for entry in before.modifications}
+    kept = (_with_added(entry, known.get(bare(entry).model_dump_json(), entry)) for entry in spec.modifications)
     return spec.model_copy(update={"modifications": tuple(kept)})
 
 
@@ -62,7 +62,8 @@ def _with_added(entry: ModificationSpec, before: ModificationSpec) -> Modificati
     return entry
 
 
-def _bare(entry: ModificationSpec) -> ModificationSpec:
+def bare(entry: ModificationSpec) -> ModificationSpec:
+    """The entry as it was asked for, without what was added."""
     if entry.fine_tune is not None:
         return entry.model_copy(update={"fine_tune": entry.fine_tune.model_copy(update={"added_rates": ()})})
     if entry.noise is not None:

@@ -22,7 +22,7 @@ from pliant.checkpoints.names import read_name
 from pliant.checkpoints.public.runs import PublicRun, disagrees, facts, init_stds, public_runs, run_of
 from pliant.checkpoints.sources import Folder, Repository, read_source
 from pliant.checkpoints.trajectory import Member, in_order, trajectory
-from pliant.checkpoints.weights import stored_parameters, stored_tensors
+from pliant.checkpoints.weights import NO_PARAMETERS, stored_parameters, stored_tensors
 from pliant.data.cache import cache_folder
 from pliant.studies.spec import CheckpointSpec, ChooseSpec, SpecError, StudySpec, TrajectorySpec
 
@@ -204,7 +204,7 @@ class _Sources:
             return member
         folder, shapes = member.folder, Shapes()
         if member.revision is None:
-            shapes = {name: tensor.shape for name, tensor in stored_tensors(folder).items()}
+            shapes = _stored_shapes(folder)
         else:
             folder = described(member)
             shapes = next(pinned.shapes for pinned in self.used.values() if member.revision in pinned.revisions)
@@ -226,11 +226,19 @@ def _shapes(revision: HubRevision) -> Shapes:
     """The shapes of the tensors where the Hub can be asked for them or they are on disk; else none."""
     folder = downloads().folder(revision)
     if all((folder / file.path).exists() for file in revision.safetensors):
-        return {name: tensor.shape for name, tensor in stored_tensors(folder).items()} if revision.safetensors else {}
+        return _stored_shapes(folder) if revision.safetensors else {}
     try:
-        return shapes_of(revision)
+        return _trained(shapes_of(revision))
     except FAILURES:
         return {}
+
+
+def _stored_shapes(folder: Path) -> Shapes:
+    return _trained({name: tensor.shape for name, tensor in stored_tensors(folder).items()})
+
+
+def _trained(shapes: Shapes) -> Shapes:
+    return {name: shape for name, shape in shapes.items() if not NO_PARAMETERS.search(name)}
 
 
 def _chosen(entry: TrajectorySpec, members: tuple[Member, ...]) -> tuple[tuple[Member, ...], tuple[str, ...]]:

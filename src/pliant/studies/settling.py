@@ -33,6 +33,16 @@ def planned(
     return plan_study(settle(spec, folder, gathered), folder, gathered)
 
 
+def study_of(folder: Path) -> StudySpec | None:
+    """The study that `folder` holds; None for a folder that is no study's.
+
+    Raises:
+        SpecError: its study.yaml cannot be read.
+    """
+    file = folder / STUDY_FILE
+    return parse_study(file.read_text(encoding="utf-8"), str(file)) if file.is_file() else None
+
+
 def prepare(plan: Plan) -> None:
     """Make the plan's folder the folder of its study: study.yaml, and the Hub commits that it is about.
 
@@ -51,9 +61,8 @@ def settle(spec: StudySpec, folder: Path, gathered: Gathered) -> StudySpec:
     Raises:
         SpecError: the folder holds another study, or something that is no study.
     """
-    file = folder / STUDY_FILE
-    if file.is_file():
-        before = parse_study(file.read_text(encoding="utf-8"), str(file))
+    before = study_of(folder)
+    if before is not None:
         if before.study != spec.study:
             raise SpecError(
                 f"{folder} belongs to the study {before.study!r}, not {spec.study!r}; give another --out folder"

@@ -5,17 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pliant.checkpoints.about import About, CheckpointError
+from pliant.checkpoints.frame import settings_of
 from pliant.checkpoints.hub.revision import HubRevision
 from pliant.checkpoints.trajectory import Member
 from pliant.checkpoints.weights import stored_fingerprint
 from pliant.data.corpora import CorpusName
 from pliant.execution.table import Labels
 from pliant.modifications.merge import Part, Parts
-from pliant.records.identity import Json
+from pliant.records.identity import Json, digest
 from pliant.records.units import format_tokens
 from pliant.studies.ladder import Ladder
 from pliant.studies.materials import Materials, MaterialSpec
-from pliant.studies.members import Members, parameters_of
+from pliant.studies.members import Members, described, parameters_of
 from pliant.studies.spec import SpecError, StudySpec, TrajectorySpec
 
 
@@ -56,7 +57,8 @@ def check_places(subjects: Sequence[Subject], name: str) -> None:
         if subject.labels["tokens"] is not None and place in seen:
             raise SpecError(
                 f"{name}: {seen[place]} and {subject.name} both have {subject.labels['tokens']:,} tokens and seed "
-                f"{place[1]}; give them other tokens or seeds, or put them into different trajectories"
+                f"{place[1]}; give them other tokens or seeds, put them into different trajectories, or narrow revisions "
+                "(stage1*)"
             )
         seen[place] = subject.name
 
@@ -158,10 +160,11 @@ def outside_subject(member: Member, members: Members, materials: Materials, *, a
 
 
 def _content(member: Member) -> dict[str, Json]:
-    """What names the weights: their content on disk, or the hashes that the Hub publishes of their files."""
+    """What names the model: the content of its weights, on disk or as the Hub publishes it, and its config."""
+    settings = digest(list(settings_of(described(member))))
     if member.revision is not None:
-        return {"kind": "files", "weights": member.revision.fingerprint}
-    return {"kind": "weights", "weights": stored_fingerprint(member.folder)}
+        return {"kind": "files", "weights": member.revision.fingerprint, "settings": settings}
+    return {"kind": "weights", "weights": stored_fingerprint(member.folder), "settings": settings}
 
 
 def _line(member: Member, members: Members) -> str | None:

@@ -61,7 +61,14 @@ class DownloadCache:
         self._name(revision)
         return self.folder(revision)
 
-    def fetch(self, revision: HubRevision, *, allow_pickle: bool = False, progress: Progress | None = None) -> Path:
+    def fetch(
+        self,
+        revision: HubRevision,
+        *,
+        allow_pickle: bool = False,
+        remote_code: bool = False,
+        progress: Progress | None = None,
+    ) -> Path:
         """The folder of `revision` with its weights, each file checked against size and hash of the metadata.
 
         The weights are in use until they are released. `progress` is called with bytes there and bytes in all.
@@ -73,7 +80,7 @@ class DownloadCache:
         _refuse(revision, allow_pickle)
         self._claims.take(_claim(revision))
         try:
-            folder = self.describe(revision)
+            folder = self.describe(revision, remote_code=remote_code)
             self._require_room(revision)
             done = 0
             for file in revision.weights:

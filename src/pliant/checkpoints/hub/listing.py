@@ -77,6 +77,8 @@ def _published(repo: str, name: str, commit: str) -> _Found:
     try:
         revision = HubRevision(repo=repo, revision=name, commit=commit, files=files_of(repo, commit))
     except FAILURES as error:
+        if unreachable(error):  # what is gone for a moment only must not be left out for good
+            raise explained(error, repo, name) from error
         return str(explained(error, repo, name))
     return revision if revision.weights else _without_weights(revision)
 

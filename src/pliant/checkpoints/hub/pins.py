@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -16,11 +17,15 @@ Shapes = dict[str, tuple[int, ...]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pinned:
-    """What a repository had when it was listed: its revisions, names without weights and why, shapes of the tensors."""
+    """What a repository had when it was listed: its revisions, names without weights and why, shapes of the tensors.
+
+    `source` is "cache" where the Hub could not be asked, so that there may be more.
+    """
 
     revisions: tuple[HubRevision, ...]
     missing: tuple[tuple[str, str], ...] = ()
     shapes: Shapes = field(default_factory=dict)
+    source: Literal["hub", "cache"] = "hub"
 
 
 _PINS = TypeAdapter(dict[str, Pinned])
