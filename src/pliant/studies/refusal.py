@@ -1,8 +1,6 @@
 """The cheap part of the audit, which every study on checkpoints from outside passes before it measures them."""
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 
 from pliant.checkpoints.audit.audit import REFUSED, suspects
 from pliant.checkpoints.audit.finding import Finding
@@ -13,22 +11,13 @@ from pliant.studies.spec import SpecError
 
 def suspicions(members: Sequence[Member]) -> tuple[Finding, ...]:
     """Why a study must not run on `members`: of Hub revisions by their metadata, on disk by their weights."""
-    apart = _told_apart(members)
-    on_disk = [member for member in apart if member.revision is None]
-    published = [(m.name, m.about, m.revision) for m in apart if m.revision is not None]
+    on_disk = [member for member in members if member.revision is None]
+    published = [(m.name, m.about, m.revision) for m in members if m.revision is not None]
     found = suspects(on_disk) if on_disk else ()
     if published:
         listed = audit_metadata(published).findings
         found = (*found, *(one for one in listed if one.level == "error" and one.check in REFUSED))
     return found
-
-
-def _told_apart(members: Sequence[Member]) -> list[Member]:
-    """The members, those that share a name called by where they are: findings go by name."""
-    names = Counter(member.name for member in members)
-    return [
-        m if names[m.name] == 1 else replace(m, name=m.revision.name if m.revision else str(m.folder)) for m in members
-    ]
 
 
 def refuse_suspects(name: str, members: Sequence[Member]) -> None:
