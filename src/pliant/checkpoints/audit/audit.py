@@ -110,8 +110,7 @@ def cheap_findings(inspections: Sequence[Inspection]) -> tuple[Finding, ...]:
     """Defects, duplicates, order, configs and tokenizers; the first two keep a checkpoint out of the order."""
     broken = tuple(defect for one in inspections for defect in one.defects)
     pickled = tuple(one.name for one in inspections if one.format == "pickled")
-    places = [Place(name=one.name, at=one.at) for one in inspections]
-    equal = duplicates(places, {one.name: one.fingerprint for one in inspections if one.fingerprint})
+    equal = duplicates([Place(name=one.name, at=one.at, fingerprint=one.fingerprint) for one in inspections])
     twice = {name for finding in equal for name in finding.checkpoints}
     return (
         *broken,

@@ -1,6 +1,6 @@
 """Checkpoints under several names that hold the same weights."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pliant.checkpoints.audit.finding import Finding, named
@@ -8,13 +8,15 @@ from pliant.checkpoints.audit.finding import Finding, named
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """A checkpoint and where it says it lies on the run: tokens, else steps; None for a name such as `main`."""
+    """A checkpoint, where it says it lies on the run (tokens, else steps; None for a name such as `main`), and what
+    names its weights, None where they could not be read."""
 
     name: str
     at: int | None
+    fingerprint: str | None
 
 
-def duplicates(places: Sequence[Place], fingerprints: Mapping[str, str]) -> tuple[Finding, ...]:
+def duplicates(places: Sequence[Place]) -> tuple[Finding, ...]:
     """One finding for each set of equal fingerprints.
 
     An error, unless the set is one placed checkpoint and names without a place: `main` is expected to be the last
@@ -23,8 +25,8 @@ def duplicates(places: Sequence[Place], fingerprints: Mapping[str, str]) -> tupl
     last = max((place.at for place in places if place.at is not None), default=None)
     sets: dict[str, list[Place]] = {}
     for place in places:
-        if place.name in fingerprints:
-            sets.setdefault(fingerprints[place.name], []).append(place)
+        if place.fingerprint is not None:
+            sets.setdefault(place.fingerprint, []).append(place)
     return tuple(_finding(equal, last) for equal in sets.values() if len(equal) > 1)
 
 

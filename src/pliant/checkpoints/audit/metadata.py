@@ -37,19 +37,22 @@ class Published:
 def audit_metadata(members: Sequence[tuple[str, About, HubRevision]]) -> Audit:
     """Rows and findings from names, sizes and content hashes of files; O(revisions), no network."""
     published = [Published(name=name, about=about, revision=revision) for name, about, revision in members]
+    rows = tuple(_row(one) for one in published)
     with_weights = [one for one in published if one.revision.weights]
-    places = [Place(name=one.name, at=one.at) for one in published]
+    places = [
+        Place(name=row.name, at=one.at, fingerprint=row.fingerprint) for one, row in zip(published, rows, strict=True)
+    ]
     findings = (
         *_empty(published),
         *(finding for one in with_weights for finding in _shards(one)),
-        *duplicates(places, {one.name: one.revision.fingerprint for one in with_weights}),
+        *duplicates(places),
         *_tokens_fall(published),
         *_sizes(with_weights),
         *pickled_findings([one.name for one in with_weights if not one.revision.safetensors]),
         *_blobs(published),
         *_gaps(published),
     )
-    return Audit(depth="metadata", rows=tuple(_row(one) for one in published), findings=findings)
+    return Audit(depth="metadata", rows=rows, findings=findings)
 
 
 def combined(listed: Audit, read: Audit) -> Audit:
