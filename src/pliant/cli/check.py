@@ -137,7 +137,8 @@ def _conclude(
 ) -> None:
     """Report, verdict, and the answer in a line; leaves with the answer's code if that is asked for.
 
-    What could not be measured comes before it: exit code 1 or 2. `sharper` are the commands that measure more, by the option that makes them do so.
+    What could not be measured comes before it: exit code 1 or 2. `sharper` are the commands that measure more, by
+    the option that makes them do so.
     """
     from pliant.cli.outcome import conclude
     from pliant.report.answer import answer

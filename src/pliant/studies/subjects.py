@@ -57,8 +57,8 @@ def check_places(subjects: Sequence[Subject], name: str) -> None:
         if subject.labels["tokens"] is not None and place in seen:
             raise SpecError(
                 f"{name}: {seen[place]} and {subject.name} both have {subject.labels['tokens']:,} tokens and seed "
-                f"{place[1]}; give them other tokens or seeds, put them into different trajectories, or narrow revisions "
-                "(stage1*)"
+                f"{place[1]}; give them other tokens or seeds, put them into different trajectories, or narrow "
+                "revisions (stage1*)"
             )
         seen[place] = subject.name
 
