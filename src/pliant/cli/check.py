@@ -67,6 +67,7 @@ def command(
     from pliant.studies.growth import add_draws
     from pliant.studies.members import members_of
     from pliant.studies.spec import HeldOutSpec
+    from pliant.studies.study_file import anchored
 
     entry = checkpoints.trajectory_of(
         source,
@@ -93,6 +94,7 @@ def command(
         held_out=HeldOutSpec(by="documents", bytes=held_out_bytes),
         initialisation_known=all(member.about.init_stds for member in members.members),
     ).model_copy(update={"allow_suspect": allow_suspect, "runs": runs})
+    spec = anchored(spec, Path.cwd())  # its study.yaml lies elsewhere
     if dry_run:
         show_plan(spec, folder, as_json)
         return
@@ -158,7 +160,7 @@ def _tell_answer(
 
     screen = Console()
     screen.print(f"answer: [{STYLE[verdict]}]{verdict}[/]", highlight=False)
-    again = f"pliant check {shlex.quote(source)}{_as_given()}"
+    again = f"pliant check {shlex.quote(source)}{_as_given(source)}"
     if verdict != "undecided":
         sharper = f"add fine_tune to {folder / 'study.yaml'}, then: pliant run {folder}"
     elif text_is_short(found.findings):
@@ -168,9 +170,10 @@ def _tell_answer(
     screen.print(f"sharper: {sharper}", highlight=False, soft_wrap=True)
 
 
-def _as_given() -> str:
+def _as_given(source: str) -> str:
     """The options of this call that choose checkpoints and text, to be written again; those that sharpen left out."""
-    words = sys.argv[sys.argv.index("check") + 2 :] if "check" in sys.argv else []
+    words = sys.argv[2:] if sys.argv[1:2] == ["check"] else [source]
+    words.remove(source)
     kept, skip = [], False
     for word in words:
         if skip or word.split("=")[0] in ("--bytes", "--most-draws"):
