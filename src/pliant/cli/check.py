@@ -11,7 +11,7 @@ Example: [bold]pliant check allenai/OLMo-1B-hf --revisions 'step*' --every 250B[
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -98,8 +98,9 @@ def command(
     if dry_run:
         show_plan(spec, folder, as_json)
         return
-    cap, pins = checkpoints.bytes_of(cache_cap), members.pinned
-    tables, failures = run_and_watch([(spec, folder)], workers=workers, log=log, cache_cap=cap, pins=pins)
+    watching: Any = {"workers": workers, "log": log, "tell_notes": False}
+    watching |= {"cache_cap": checkpoints.bytes_of(cache_cap), "pins": members.pinned}
+    tables, failures = run_and_watch([(spec, folder)], **watching)
     found = summarise_study(open_study(tables[0]), margin=margin)
     wider = draws_wanted(found.findings, most=most_draws)
     if wider:
@@ -107,7 +108,7 @@ def command(
         if log is Log.auto:
             names = ", ".join(f"{label} {strength:g}" for label, strength in wider)
             typer.echo(f"intervals wider than the margin, drawing on: {names}", err=True)
-        tables, failures = run_and_watch([(spec, folder)], workers=workers, log=log, cache_cap=cap, pins=pins)
+        tables, failures = run_and_watch([(spec, folder)], **watching)
         found = summarise_study(open_study(tables[0]), margin=margin)
     verdict = answer(found.findings)
     try:

@@ -107,7 +107,7 @@ def listing() -> "Iterator[Progress]":
 
     def heard(done: int, total: int) -> None:
         nonlocal begun
-        if not begun:
+        if not begun and bar.console.is_terminal:  # elsewhere it would leave an empty line
             bar.start()
             begun = True
         bar.update(task, completed=done, total=total)
