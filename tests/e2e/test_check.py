@@ -151,7 +151,9 @@ def test_the_same_folder_goes_on_as_a_study_of_more(told: dict[str, Any], place:
     before = record_files(folder)
     (tmp_path / "tasks").mkdir()
     items = tmp_path / "items.jsonl"
-    lines = [{"question": f"the {a}", "choices": [" of", " and", "zq"], "answer": n % 3} for n, a in enumerate("abcdef")]
+    lines = [
+        {"question": f"the {a}", "choices": [" of", " and", "zq"], "answer": n % 3} for n, a in enumerate("abcdef")
+    ]
     items.write_text("".join(json.dumps(line) + "\n" for line in lines))
     (tmp_path / "tasks" / "letters.yaml").write_text(TASK.replace("ITEMS", str(items)))
     further = json.loads(json.dumps(FURTHER).replace("ITEMS", str(items)).replace("TASKS", str(tmp_path / "tasks")))
@@ -165,12 +167,37 @@ def test_the_same_folder_goes_on_as_a_study_of_more(told: dict[str, Any], place:
     assert f"measure eight, {CUT}: " in done.stderr
     assert before.items() <= record_files(folder).items()
     found = [row for row in rows(folder) if row["value"] is not None]
-    readable = {path.name for path in (place / "eight").iterdir()} - {CUT}
-    for label in {row["label"] for row in found} - {"none"}:
-        expected = readable - ({max(readable, key=lambda n: int(n[4:].split("-")[0]))} if "interpolate" in label else set())
-        assert {r["checkpoint"] for r in found if r["label"] == label and r["trajectory"] == "eight"} == expected, label
+    steps = sorted((int(path.name[4:].split("-")[0]), path.name) for path in (place / "eight").iterdir())
+    readable = {name for _, name in steps} - {CUT}
+    for label in {row["label"] for row in found}:
+        itself = {steps[-1][1]} if label.startswith("interpolate") else set()
+        whole = {row["checkpoint"] for row in found if row["label"] == label and row["trajectory"] == "eight"}
+        assert whole == readable - itself, label
+        merged = {row["checkpoint"] for row in found if row["label"] == label and row["trajectory"] == "merged"}
+        assert merged == {name for _, name in steps[1:]} - {CUT, steps[4][1]} - itself, label  # two hold the cut one
     kinds = {(row["evaluation"], row["metric"]) for row in found if row["checkpoint"] == ORIGINAL}
     assert {("harness", "acc,none"), ("choices", "acc")} <= kinds
-    print(sorted({(r["trajectory"], r["checkpoint"]) for r in found if r["trajectory"] == "merged"}))
-    print(done.stderr)
-    assert 0
+    kinds = {row["modification"] for row in found}
+    assert kinds == {"none", "noise", "quantise", "prune", "interpolate"}
+    assert "UserWarning" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("order", "options", "code", "answer"),
+    [
+        ((0, 1, 2), ("--text", "english", "--bytes", "98304"), 0, "not worse"),  # enough to tell under quantisation
+        ((2, 1, 0), (), 3, "worse"),
+        ((2, 2, 2), ("--allow-suspect", "--margin", "0"), 4, "undecided"),
+    ],
+)
+def test_the_exit_code_is_the_answer(
+    place: Path, tmp_path: Path, order: tuple[int, ...], options: tuple[str, ...], code: int, answer: str
+) -> None:
+    run = sorted(text_run.train(tmp_path / "run", members=3), key=lambda path: int(path.name[4:].split("-")[0]))
+    for source, named in zip([run[n] for n in order], run, strict=True):
+        shutil.copytree(source, tmp_path / "named" / named.name)
+    shutil.copy(place / "documents.jsonl", tmp_path)
+    done = command("check", "named", *FEW, *options, "--workers", "0", "--exit-code", cwd=tmp_path)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert f"answer: {answer}\n" in done.stdout
