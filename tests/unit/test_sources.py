@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pliant.checkpoints.about import CheckpointError
-from pliant.checkpoints.sources import Folder, Repository, read_source
+from pliant.checkpoints.sources import Folder, Repository, anchored, read_source
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,17 @@ def test_bad_sources(text: str, revisions: str | None, message: str):
 def test_a_folder_has_no_revisions(tmp_path: Path):
     with pytest.raises(CheckpointError, match="is a folder on disk, which has no revisions"):
         read_source(str(tmp_path), revisions="step*")
+
+
+def test_relative_paths_are_taken_from_the_given_folder(tmp_path):
+    (tmp_path / "run").mkdir()
+    for text, expected in (
+        ("run", f"{tmp_path}/run"),
+        ("pretrained=run", f"pretrained={tmp_path}/run"),
+        ("nowhere", f"{tmp_path}/nowhere"),
+        (str(tmp_path / "run"), f"{tmp_path}/run"),
+        ("allenai/OLMo-1B-hf@step1000", "allenai/OLMo-1B-hf@step1000"),
+        ("pretrained=allenai/OLMo-1B-hf,revision=main", "pretrained=allenai/OLMo-1B-hf,revision=main"),
+    ):
+        assert anchored(text, below=tmp_path) == expected
+    assert read_source(anchored("pretrained=run", below=tmp_path)).path == tmp_path / "run"

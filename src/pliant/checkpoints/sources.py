@@ -8,6 +8,7 @@ from pliant.checkpoints.about import CheckpointError
 
 ALL_REVISIONS = "*"
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_PRETRAINED = "pretrained="
 _ARGUMENTS = ("pretrained", "revision")
 
 
@@ -66,13 +67,21 @@ def is_repository(text: str, *, below: Path) -> bool:
     return not _path(text, below).exists() and _REPOSITORY.fullmatch(_parts(text)[0]) is not None
 
 
+def anchored(text: str, *, below: Path) -> str:
+    """`text` with a relative path in it taken from `below`; as it is where it names something on the Hub."""
+    if is_repository(text, below=below):
+        return text
+    prefix = _PRETRAINED if text.startswith(_PRETRAINED) and not _path(text, below).exists() else ""
+    return prefix + str(_path(text.removeprefix(prefix), below))
+
+
 def _path(name: str, below: Path | None) -> Path:
     path = Path(name).expanduser()
     return path if below is None or path.is_absolute() else below / path
 
 
 def _parts(text: str) -> tuple[str, str | None]:
-    if text.startswith("pretrained="):
+    if text.startswith(_PRETRAINED):
         return _model_arguments(text)
     name, mark, revision = text.partition("@")
     return name, revision if mark and revision else None

@@ -11,7 +11,7 @@ Example: [bold]pliant check allenai/OLMo-1B-hf --revisions 'step*' --every 250B[
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -68,6 +68,7 @@ def command(
     from pliant.studies.members import members_of
     from pliant.studies.settling import study_of
     from pliant.studies.spec import HeldOutSpec
+    from pliant.studies.study_file import anchored
 
     entry = checkpoints.trajectory_of(
         source,
@@ -90,17 +91,18 @@ def command(
     spec = check_study(
         f"check-{entry.name}"[:64],
         entry,
-        corpus=text if text == "english" else checkpoints.from_anywhere(text),
+        corpus=text,
         held_out=HeldOutSpec(by="documents", bytes=held_out_bytes),
         initialisation_known=all(member.about.init_stds for member in members.members),
-    ).model_copy(update={"allow_suspect": allow_suspect, "runs": runs.resolve() if runs is not None else None})
-    spec = with_extensions(spec, study_of(folder), folder)
+    ).model_copy(update={"allow_suspect": allow_suspect, "runs": runs})
+    spec = with_extensions(anchored(spec, Path.cwd()), study_of(folder), folder)  # its study.yaml lies elsewhere
     if dry_run:
         show_plan(spec, folder, as_json)
         return
 
     def measure(study: "StudySpec") -> "tuple[list[Table], list[TaskFailure]]":
-        return run_and_watch([(study, folder)], workers=workers, log=log, cache_cap=cap, pins=members.pinned)
+        watching: Any = {"workers": workers, "log": log, "cache_cap": cap, "pins": members.pinned, "tell_notes": False}
+        return run_and_watch([(study, folder)], **watching)
 
     tables, failures = measure(spec)
     grown = _with_more_draws(spec, tables[0], margin, most_draws)

@@ -55,7 +55,7 @@ def trajectory_of(
     named = {"from": first, "to": to, "every": every, "count": count, "spacing": spacing}
     content = {
         "name": name_of(source),
-        "checkpoints": from_anywhere(source),
+        "checkpoints": source,
         "revisions": revisions,
         "choose": {key: value for key, value in named.items() if value is not None},
         "tokens_per_step": tokens_per_step,
@@ -70,11 +70,6 @@ def trajectory_of(
         option = str(problem["loc"][-1]).replace("_", "-") if problem["loc"] else "SOURCE"
         message = problem["msg"].removeprefix("Value error, ")
         raise SpecError(f"--{option}: {message}, got {problem['input']!r}") from error
-
-
-def from_anywhere(text: str) -> str:
-    """`text`, as an absolute path if it is one: a study's file says it from its own folder."""
-    return str(Path(text).resolve()) if Path(text).exists() else text
 
 
 def name_of(source: str) -> str:
@@ -114,7 +109,7 @@ def listing() -> "Iterator[Progress]":
 
     def heard(done: int, total: int) -> None:
         nonlocal begun
-        if not begun:
+        if not begun and bar.console.is_terminal:  # elsewhere it would leave an empty line
             bar.start()
             begun = True
         bar.update(task, completed=done, total=total)

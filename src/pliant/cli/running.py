@@ -32,8 +32,12 @@ def run_and_watch(
     log: Log,
     cache_cap: int | None = None,
     pins: "Mapping[str, Pinned] | None" = None,
+    tell_notes: bool = True,
 ) -> "tuple[list[Table], list[TaskFailure]]":
-    """Run what is missing of `studies`, showing progress; tables and failures come back."""
+    """Run what is missing of `studies`, showing progress; tables and failures come back.
+
+    `tell_notes` also says what was left out of the checkpoints.
+    """
     quiet_libraries()
     from pliant.studies.runner import run_studies
 
@@ -45,6 +49,8 @@ def run_and_watch(
     def watch(schedule: "Schedule") -> "Observer":
         lanes = schedule.lanes
         if log is Log.auto:
+            for note in (note for plan in schedule.plans for note in plan.notes if tell_notes):
+                typer.echo(f"note: {note}", err=True)
             todo, total = schedule.cells_missing, schedule.cells
             about = clock(schedule.seconds / lanes)
             where = ", ".join(str(plan.folder) for plan in schedule.plans)

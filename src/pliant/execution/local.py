@@ -19,6 +19,7 @@ from pliant.execution.engine import Event, Lane, Observer, Task, TaskFailure, Us
 from pliant.execution.queue import Queue
 
 PROGRESS_SECONDS = 0.2
+GRACE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,8 @@ class _Worker:
     def stop(self) -> None:
         with contextlib.suppress(OSError):
             self.pipe.close()
+        if self.task is None:  # it ends by itself, and frees what libraries share between processes
+            self.process.join(timeout=GRACE_SECONDS)
         self.process.terminate()
         self.process.join(timeout=5)
         if self.process.is_alive():

@@ -66,12 +66,13 @@ def download_tasks(tasks: Sequence[Task], revisions: Mapping[str, HubRevision]) 
 
 
 def room_for(tasks: Sequence[Task], cap: int | None, lanes: int) -> int | None:
-    """Bytes that fetched weights may take at once: `cap` less what other runs hold, else one checkpoint a lane and one.
+    """Bytes that fetched weights may take at once: `cap` less what other runs hold, else one checkpoint a lane and one,
+    or what merges and lines between checkpoints need.
 
     What killed runs left and this one does not need is deleted.
 
     Raises:
-        SpecError: no checkpoint fits.
+        SpecError: a checkpoint, or those that are needed together, do not fit.
     """
     fetched = [task for task in tasks if task.holds]
     if not fetched:
@@ -80,15 +81,40 @@ def room_for(tasks: Sequence[Task], cap: int | None, lanes: int) -> int | None:
     cache = downloads()
     needed = [task.payload.revision for task in fetched]
     cache.sweep(keep=needed)
+    together = held_at_once(tasks)
     if cap is None:
-        return (lanes + 1) * largest.holds
+        return max((lanes + 1) * largest.holds, together)
     room = cap - (cache.usage() - sum(cache.present(revision) for revision in needed))
     if largest.holds > room:
         raise SpecError(
             f"--cache-cap leaves {room / 1e9:.2f} GB and {largest.label.removeprefix('fetch ')} takes "
             f"{largest.holds / 1e9:.2f} GB; give a larger --cache-cap"
         )
+    if together > room:
+        raise SpecError(
+            f"--cache-cap leaves {room / 1e9:.2f} GB, and the checkpoints that are merged or interpolated take "
+            f"{together / 1e9:.2f} GB at once; give a larger --cache-cap, or a smaller window"
+        )
     return room
+
+
+def held_at_once(tasks: Sequence[Task]) -> int:
+    """The most bytes there are at once when checkpoints come in order and each goes once nothing more needs it.
+
+    With this room every fetch finds its place sooner or later; with less, one could wait for ever.
+    """
+    fetches = [task for task in tasks if task.until]
+    place = {task.key: number for number, task in enumerate(fetches)}
+    ready = {
+        task.key: max(place[need] for need in task.needs if need in place)
+        for task in tasks
+        if not task.cleans_up and any(need in place for need in task.needs)
+    }
+    last = {task.key: max(ready[user] for user in task.needs) for task in tasks if task.cleans_up}
+    return max(
+        sum(fetch.holds for fetch in fetches[: number + 1] if last[fetch.until] >= number)
+        for number in range(len(fetches))
+    )
 
 
 def fetch_or_release(job: FetchJob, progress: Progress) -> None:

@@ -24,6 +24,7 @@ from pliant.studies.cells import CellPlan, EvaluationPlan
 from pliant.studies.materials import Materials, open_materials
 from pliant.studies.measure import Scene, measure
 from pliant.studies.memory import is_out_of_memory
+from pliant.studies.own_tokenizer import check_own_tokenizer
 from pliant.studies.plan import GroupPlan
 from pliant.studies.variants import Bench, variants
 from pliant.training.decoder import choose_forward
@@ -83,6 +84,8 @@ def _set_up(job: GroupJob, store: Store, todo: Sequence[CellPlan]) -> Bench:
         )
         materials = open_materials(job.group.materials)
         _check_vocabulary(checkpoint, materials, job.group.name)
+        if job.group.first is not None:
+            check_own_tokenizer(job.group.place, job.group.first, materials, job.group.name)
     except CheckpointError as error:
         raise UserError(str(error)) from error
     _check_weights(store, job.group, checkpoint.weights)

@@ -26,7 +26,8 @@ from pliant.studies.subjects import Subject, check_places, ladder_subjects, outs
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupPlan:
     """The cells of one checkpoint; `parts` is where its weights come from, `partners` where those of others that its
-    cells name; `ladder` makes them where pliant trains it. `about` is what is known of it besides its own files."""
+    cells name; `ladder` makes them where pliant trains it. `about` is what is known of it besides its own files,
+    `first` the checkpoint whose tokenizer it is measured with, where the study names none."""
 
     name: str
     parts: Parts
@@ -38,6 +39,7 @@ class GroupPlan:
     parameters: int
     about: About | None = None
     ladder: Ladder | None = None
+    first: Path | None = None
 
     @property
     def place(self) -> Path:
@@ -141,6 +143,7 @@ def _groups(
             parameters=subject.parameters,
             about=subject.about,
             ladder=subject.ladder,
+            first=Path(wanted.tokenizer) if source.ladder is None and spec.tokenizer is None else None,
         )
 
 

@@ -10,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from pliant.checkpoints.architecture import Architecture
-from pliant.checkpoints.sources import is_repository
+from pliant.checkpoints.sources import anchored as anchored_source
 from pliant.data.corpora import EMBEDDED, CorpusName
 from pliant.data.hub_text import HubText
 from pliant.data.text_files import TextFiles
@@ -79,7 +79,7 @@ def read_study(path: Path) -> StudySpec:
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{path} cannot be read: {error}") from error
-    return _anchored(parse_study(text, str(path)), path.resolve().parent)
+    return anchored(parse_study(text, str(path)), path.resolve().parent)
 
 
 def read_recipe(name: str) -> StudySpec:
@@ -98,16 +98,13 @@ def read_recipe(name: str) -> StudySpec:
     return made
 
 
-def _anchored(spec: StudySpec, folder: Path) -> StudySpec:
+def anchored(spec: StudySpec, folder: Path) -> StudySpec:
     """The study with its relative paths taken from `folder`, so that it can be run from anywhere."""
-
-    def anchored(text: str) -> str:
-        return text if is_repository(text, below=folder) else str(folder / text)
 
     def checkpoints(given: str | tuple[CheckpointSpec, ...] | None) -> str | tuple[CheckpointSpec, ...] | None:
         if given is None or isinstance(given, str):
-            return anchored(given) if given else None
-        return tuple(entry.model_copy(update={"path": anchored(entry.path)}) for entry in given)
+            return anchored_source(given, below=folder) if given else None
+        return tuple(e.model_copy(update={"path": anchored_source(e.path, below=folder)}) for e in given)
 
     trajectories = tuple(t.model_copy(update={"checkpoints": checkpoints(t.checkpoints)}) for t in spec.trajectories)
     update: dict[str, Any] = {
