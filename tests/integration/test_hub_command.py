@@ -82,7 +82,7 @@ def the_line(done: tuple[int, str, str]) -> str:
         (REPO, ("--revisions", "sept*"), "no branch or tag of tiny/run matches 'sept.*'step"),
         ("nowhere", (), "no checkpoint folder at nowhere; give a folder, a Hub repository"),
         (REPO, ("--every", "often"), "--every: 'often' is not a token count"),
-        (REPO, ("--spacing", "square"), "--spacing: .*'square'"),
+        (REPO, ("--count", "3", "--spacing", "square"), "--spacing: .*'square'"),
         (REPO, ("--run", "OLMO-1B"), "no run 'OLMO-1B' in the table of public runs; nearest: "),
     ],
 )
