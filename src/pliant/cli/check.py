@@ -150,7 +150,15 @@ def _conclude(
     findings = find(open_study(tables[0]), margin)
     verdict = answer(findings)
     try:
-        conclude(tables, failures, report=folder / "report.html", title=tables[0].study, as_json=as_json, margin=margin)
+        conclude(
+            tables,
+            failures,
+            report=folder / "report.html",
+            title=tables[0].study,
+            as_json=as_json,
+            margin=margin,
+            answer=verdict,
+        )
     finally:
         if not as_json:
             _tell_answer(verdict, findings, folder, sharper)

@@ -32,8 +32,12 @@ def conclude(
     notes: Sequence[str] = (),
     margin: float = MARGIN_NATS,
     as_json: bool = False,
+    answer: str | None = None,
 ) -> None:
-    """Write the report, print the verdict, and leave with 1 if something could not be measured."""
+    """Write the report, print the verdict, and leave with 1 if something could not be measured.
+
+    `answer` goes into the JSON: the one of `pliant check`.
+    """
     from pliant.report.html import write_report
     from pliant.report.summary import summarise
     from pliant.report.terminal import show
@@ -43,7 +47,9 @@ def conclude(
     write_report(tables, report, title=title, notes=notes, expectations=expectations, margin=margin)
     summary = summarise(tables, margin=margin)
     if as_json:
-        typer.echo(json.dumps(summary.to_json()))
+        content = summary.to_json()
+        assert isinstance(content, dict), "a summary is an object"
+        typer.echo(json.dumps(content if answer is None else {"answer": answer, **content}))
     else:
         screen = console()
         show(summary, screen)
