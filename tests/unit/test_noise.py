@@ -308,3 +308,21 @@ def test_distance_of_a_copy_is_the_norm_of_its_noise():
     next(noisy_variants(init_noise(antithetic=False), model, about, base, seed=0))
     expected = math.sqrt(sum(float(values.square().sum()) for values in shift.values()))
     assert distance(tiny.weights_of(model), base) == pytest.approx(expected, rel=1e-12)
+
+
+def test_noise_drawn_ahead_for_a_large_model_has_the_same_bits(monkeypatch: pytest.MonkeyPatch):
+    network = tiny.model()
+    base = tiny.weights_of(network)
+    noise = Noise(scaling="relative", strength=0.1, draws=2)
+
+    def copies() -> list[dict[str, torch.Tensor]]:
+        found = [tiny.weights_of(network) for _ in noisy_variants(noise, network, About(), base, seed=3)]
+        restore(network, base)
+        return found
+
+    kept = copies()
+    monkeypatch.setattr("pliant.modifications.noise.is_large", lambda _: True)
+    ahead = copies()
+    assert len(kept) == len(ahead) == 4
+    assert all(tiny.same_bits(left, right) for left, right in zip(kept, ahead, strict=True))
+    assert not tiny.same_bits(kept[0], kept[1])

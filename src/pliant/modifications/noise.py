@@ -1,9 +1,11 @@
 """Gaussian noise on the weights: theta' = theta + gamma x scale x epsilon, tensor by tensor."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import cache
+import os
+from collections import deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -85,21 +87,50 @@ def noisy_variants(noise: Noise, model: Any, about: About, base: Mapping[str, Te
     stds = noise_stds(noise, model, about)
     tensors = canonical_tensors(model)
     signs = (1, -1) if noise.antithetic else (1,)
+    shapes = {name: tensors[name].shape for name in stds}
     for draw in range(noise.draws):
-        epsilon = _epsilon(model, seed, draw)
+        epsilons = _Epsilons(shapes=shapes, large=is_large(model), seed=seed, draw=draw)
         for sign in signs:
             with torch.no_grad():
-                for name, std in stds.items():
-                    shift = (sign * std) * epsilon(name).to(tensors[name].device)
+                for name, epsilon in epsilons.each():
+                    shift = (sign * stds[name]) * epsilon.to(tensors[name].device)
                     tensors[name].copy_(base[name] + shift)
             yield Variant(draw=draw, sign=sign)
 
 
-def _epsilon(model: Any, seed: int, draw: int) -> Callable[[str], Tensor]:
-    """The noise of one draw by tensor name: kept for its second sign, but for a large model drawn again."""
-    tensors = canonical_tensors(model)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Epsilons:
+    """The standard normal noise of one draw, tensor by tensor."""
 
-    def drawn(name: str) -> Tensor:
-        return keyed_normal(tensors[name].shape, "noise", seed, draw, name)
+    shapes: Mapping[str, torch.Size]
+    large: bool
+    seed: int
+    draw: int
+    _kept: dict[str, Tensor] = field(default_factory=dict)
 
-    return drawn if is_large(model) else cache(drawn)
+    def each(self) -> Iterator[tuple[str, Tensor]]:
+        """In the order of `shapes`: of a small model kept for its second sign; of a large one drawn again, by several
+        threads ahead of use, since a second copy costs more memory than there may be. Same bits either way.
+        """
+        if self.large:
+            yield from self._drawn_ahead()
+            return
+        for name in self.shapes:
+            if name not in self._kept:
+                self._kept[name] = self._drawn(name)
+            yield name, self._kept[name]
+
+    def _drawn(self, name: str) -> Tensor:
+        return keyed_normal(self.shapes[name], "noise", self.seed, self.draw, name)
+
+    def _drawn_ahead(self) -> Iterator[tuple[str, Tensor]]:
+        threads = os.cpu_count() or 1
+        with ThreadPoolExecutor(threads) as pool:
+            ahead: deque[tuple[str, Future[Tensor]]] = deque()
+            for name in self.shapes:
+                ahead.append((name, pool.submit(self._drawn, name)))
+                if len(ahead) > threads:
+                    first, drawn = ahead.popleft()
+                    yield first, drawn.result()
+            for first, drawn in ahead:
+                yield first, drawn.result()

@@ -9,20 +9,24 @@ from jaxtyping import Float
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """Training updates of `update_tokens` each, and tokens evaluated without gradients."""
+    """Training updates of `update_tokens` each, tokens evaluated without gradients, random numbers drawn."""
 
     updates: int = 0
     update_tokens: int = 0
     evaluated_tokens: int = 0
+    drawn: int = 0
 
     def seconds(self, width: int, parameters: int) -> float:
         """Seconds of one core of the reference machine (a 3 GHz server core at `machine_factor` 1).
 
         An update has a fixed cost (dispatch), each token one that grows with width (pointwise work in memory) and
-        one of 6 FLOP a parameter at 1e11 FLOP/s; evaluating costs a third. Fitted to tiny models, +-50 %.
+        one of 6 FLOP a parameter at 1e11 FLOP/s; evaluating costs a third, a random number
+        6 ns. Fitted to tiny models, +-50 %.
         """
         token = 2e-6 + 1.4e-7 * width + 6 * parameters / 1e11
-        return self.updates * (2.5e-3 + self.update_tokens * token) + self.evaluated_tokens * token / 3
+        return (
+            self.updates * (2.5e-3 + self.update_tokens * token) + self.evaluated_tokens * token / 3 + 6e-9 * self.drawn
+        )
 
 
 def machine_factor() -> float:

@@ -103,7 +103,8 @@ def _cost(cell: CellPlan, group: GroupPlan) -> Cost:
     held_out = _held_out_tokens(group)
     on_task = 2 * group.materials.task_rows * group.materials.context
     if isinstance(cell.modification, Noise):
-        return Cost(evaluated_tokens=held_out * cell.modification.draws * (1 + cell.modification.antithetic))
+        copies = cell.modification.draws * (1 + cell.modification.antithetic)
+        return Cost(evaluated_tokens=held_out * copies, drawn=copies * group.parameters)
     if isinstance(cell.modification, FineTune):
         return Cost(
             updates=cell.modification.steps if cell.modification.strength else 0,
