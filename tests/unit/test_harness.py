@@ -206,7 +206,7 @@ def test_a_misspelt_task_is_told_from_its_neighbours(model: Any, tasks: Path, mo
     from pliant.evaluation import benchmarks
 
     own = TaskManager(include_path=str(tasks), include_defaults=False)  # all of lm-eval's take half a minute to read
-    monkeypatch.setattr(benchmarks, "_manager", lambda include_path, defaults: own)
+    monkeypatch.setattr(benchmarks, "_manager", lambda include_path, defaults, state: own)
     with pytest.raises(BenchmarkError, match="did you mean local_choice") as caught:
         ours(model, "local_choise", tasks)
     assert "\n" not in str(caught.value)

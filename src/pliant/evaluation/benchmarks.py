@@ -108,14 +108,27 @@ def _strings(value: Any) -> Iterator[str]:
             yield from _strings(item)
 
 
-@lru_cache(maxsize=32)
 def load_tasks(name: str, include_path: Path | None, num_fewshot: int | None) -> Any:
-    """lm-eval's tasks of that name, or of that group or tag, with their data; loaded once a process.
+    """lm-eval's tasks of that name, or of that group or tag, with their data; loaded once a process and state of files.
 
     Raises:
         BenchmarkError: no task has this name, or its data are not to be had here.
     """
-    manager = _manager_of(name, include_path)
+    return _load_tasks(name, include_path, num_fewshot, _state(include_path))
+
+
+_State = tuple[tuple[Path, int, int], ...]
+
+
+def _state(folder: Path | None) -> _State:
+    """What changes when a file of `folder` does: paths, sizes, times."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder is not None else []
+    return tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in files)
+
+
+@lru_cache(maxsize=32)
+def _load_tasks(name: str, include_path: Path | None, num_fewshot: int | None, state: _State) -> Any:
+    manager = _manager_of(name, include_path, state)
     if name not in manager.all_tasks:
         near = difflib.get_close_matches(name, [*manager.all_tasks, *_KNOWN], n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else "`lm-eval ls tasks` lists them"
@@ -150,18 +163,18 @@ def seed_as_lm_eval() -> None:
     torch.manual_seed(SEED_OF_OTHERS)
 
 
-def _manager_of(name: str, include_path: Path | None) -> Any:
+def _manager_of(name: str, include_path: Path | None, state: _State) -> Any:
     """The smallest set of tasks that has `name`: the user's folder, that of a known benchmark, or all there are."""
-    if include_path is not None and name in (own := _manager(include_path, False)).all_tasks:
+    if include_path is not None and name in (own := _manager(include_path, False, state)).all_tasks:
         return own
     folder = next((folder for known, folder in _KNOWN.values() if known == name), None)
     if folder is not None and include_path is None:
         return _manager(_shipped() / folder, False)
-    return _manager(include_path, True)
+    return _manager(include_path, True, state)
 
 
 @lru_cache(maxsize=8)
-def _manager(include_path: Path | None, defaults: bool) -> Any:
+def _manager(include_path: Path | None, defaults: bool, state: _State = ()) -> Any:
     from lm_eval.tasks import TaskManager
 
     return TaskManager(include_path=str(include_path) if include_path else None, include_defaults=defaults)
