@@ -100,7 +100,7 @@ def _answer(place: str, given: Any, labels: Sequence[Any], n: int) -> int:
 
 def choice_log_probabilities(
     model: Any, tokenizer: Tokenizer, items: Sequence[Item], *, batch_tokens: int
-) -> list[Float[np.ndarray, " choices"]]:
+) -> list[Float[np.ndarray, " _"]]:
     """ln p(choice | context) of each choice of each item, in nats."""
     pairs = [(item.context, choice) for item in items for choice in item.choices]
     requests = [request_of(tokenizer, context, _DELIMITER + choice) for context, choice in pairs]
@@ -109,7 +109,7 @@ def choice_log_probabilities(
 
 
 def choice_measurements(
-    items: Sequence[Item], found: Sequence[Float[np.ndarray, " choices"]], *, draw: int | None, sign: int | None
+    items: Sequence[Item], found: Sequence[Float[np.ndarray, " _"]], *, draw: int | None, sign: int | None
 ) -> list[Measurement]:
     """What the log-probabilities l_c of the choices say, a block an item.
 
