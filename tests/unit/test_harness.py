@@ -11,7 +11,7 @@ import torch
 
 from pliant.checkpoints.architecture import Architecture, build_model
 from pliant.data.tokenizers import open_tokenizer
-from pliant.evaluation.benchmarks import BenchmarkError, folder_fingerprint, load_tasks, task_name
+from pliant.evaluation.benchmarks import BenchmarkError, folder_fingerprint, task_name
 from pliant.evaluation.harness import harness_measurements
 
 pytest.importorskip("lm_eval")
@@ -240,4 +240,3 @@ def test_every_known_benchmark_is_where_we_look():
 
     for name, folder in benchmarks._KNOWN.values():
         assert name in benchmarks._manager(benchmarks._shipped() / folder, False).all_tasks
-    load_tasks.cache_clear()

@@ -1,13 +1,11 @@
 """Measuring the cells of one checkpoint: its weights are loaded once, and put back after every theta'."""
 
-import contextlib
 import os
 import platform
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from pliant.checkpoints.about import CheckpointError
 from pliant.checkpoints.folder import Checkpoint
@@ -183,8 +181,10 @@ def _write_records(bench: Bench, cell: CellPlan) -> None:
     diverged = False
     for evaluation in wanted:
         if evaluation.kind in COMPARED:
-            with contextlib.suppress(ValueError):  # told when it is measured
-                _reference(bench, evaluation)  # now, while the model holds the base
+            try:
+                _keep_reference(bench, evaluation)  # now, while the model holds the base
+            except ValueError as problem:
+                refused[evaluation.key] = str(problem)
     for variant in variants(bench, cell):
         details.update(variant.details or {})
         diverged = diverged or variant.diverged
@@ -210,13 +210,12 @@ def _write_records(bench: Bench, cell: CellPlan) -> None:
         raise ValueError("; ".join(dict.fromkeys(refused.values())))
 
 
-def _reference(bench: Bench, evaluation: EvaluationPlan) -> Sequence[Any]:
-    """What the base puts out, made once a checkpoint; the first call comes while the model holds the base."""
+def _keep_reference(bench: Bench, evaluation: EvaluationPlan) -> None:
+    """Make what the base puts out, once a checkpoint. The model must hold the base."""
     if evaluation.key not in bench.references:
         model, batch_tokens = bench.checkpoint.model, bench.numerics.evaluation_batch_tokens
         outputs = base_outputs(evaluation.settings, model, bench.materials, bench.forward, batch_tokens)
         bench.references[evaluation.key] = outputs
-    return bench.references[evaluation.key]
 
 
 def _scene(bench: Bench, variant: Variant, evaluation: EvaluationPlan) -> Scene:
@@ -227,7 +226,7 @@ def _scene(bench: Bench, variant: Variant, evaluation: EvaluationPlan) -> Scene:
         base=bench.base,
         task=evaluation.task,
         settings=evaluation.settings,
-        reference=_reference(bench, evaluation) if evaluation.kind in COMPARED else None,
+        reference=bench.references.get(evaluation.key),
         forward=bench.forward,
         batch_tokens=bench.numerics.evaluation_batch_tokens,
     )
