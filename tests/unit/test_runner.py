@@ -65,7 +65,7 @@ def test_a_study_that_grows_runs_what_is_new(folder: Path):
     assert table.missing == 0
     assert [key.startswith("group ") for key in started] == [True, True]
     assert before.items() < after.items()
-    assert len(after) == len(before) + 2 * 3
+    assert len(after) == len(before) + 2 * 4
 
 
 def test_the_language_changed_in_one_folder_trains_new_weights(folder: Path):
