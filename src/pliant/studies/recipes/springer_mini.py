@@ -7,8 +7,8 @@ from pliant.studies.modification_spec import ModificationSpec
 from pliant.studies.small_ladders import COSINE, LANGUAGE_SEED, consecutive, ladder, noise, shrunk, tuned
 from pliant.studies.spec import HeldOutSpec, StudySpec
 
-TEXT_STEPS = (200, 400, 800, 1600, 3200, 6400)  # x 2,048 bytes: 410K-13.1M, 76-2,420 tokens per parameter
-MARKOV_STEPS = (160, 320, 640, 1280, 2560, 5120)  # x 1,024 tokens: 164K-5.24M, 70-2,237 tokens per parameter
+TEXT_STEPS = (100, 200, 400, 800, 1600, 3200)  # x 2,048 bytes: 205K-6.55M, 38-1,210 tokens per parameter
+MARKOV_STEPS = (80, 160, 320, 640, 1280, 2560)  # x 1,024 tokens: 82K-2.62M, 35-1,118 tokens per parameter
 SEEDS = consecutive(501, 6)
 
 

@@ -3,8 +3,8 @@
 from pliant.studies.small_ladders import LANGUAGE_SEED, consecutive, ladder, noise, shrunk, tuned
 from pliant.studies.spec import HeldOutSpec, StudySpec, TrajectorySpec
 
-MARKOV_STEPS = (160, 320, 640, 1280, 2560, 5120)  # x 1,024 tokens: 164K-5.24M, 70-2,237 tokens per parameter
-TEXT_STEPS = (200, 400, 800, 1600, 3200)  # x 2,048 bytes: 410K-6.55M, 76-1,210 tokens per parameter
+MARKOV_STEPS = (160, 320, 640, 1280, 2560)  # x 1,024 tokens: 164K-2.62M, 70-1,118 tokens per parameter
+TEXT_STEPS = (200, 400, 800, 1600)  # x 2,048 bytes: 410K-3.28M, 76-605 tokens per parameter
 WEIGHT_DECAYS = (0.0, 0.1, 0.3)
 SEEDS = consecutive(401, 6)
 
