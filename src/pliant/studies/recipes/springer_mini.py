@@ -31,6 +31,17 @@ def noise_study(*, seeds: tuple[int, ...] = SEEDS, scale: float = 1.0) -> StudyS
     return _text_study(noises, seeds, scale)
 
 
+def fine_tuning_study(*, seeds: tuple[int, ...] = SEEDS, scale: float = 1.0) -> StudySpec:
+    """Figures 4 to 6: the embedded sets that a width of 8 learns, at fixed rates and at the tuned one."""
+    tunings = (
+        tuned("python", 5.66e-3, 10, steps=100, batch=4, scale=scale),
+        tuned("arithmetic", 5.66e-3, 10, steps=100, batch=8, scale=scale),
+        tuned("glosses", 1e-3, 12, steps=100, batch=8, scale=scale),
+        tuned("field", 1e-3, 12, steps=100, batch=8, scale=scale),
+    )
+    return _text_study(tunings, seeds, scale)
+
+
 def _text_study(modifications: tuple[ModificationSpec, ...], seeds: tuple[int, ...], scale: float) -> StudySpec:
     return StudySpec(
         study="springer2025-controlled-mini",
@@ -79,7 +90,7 @@ def _noise_claims(study: str) -> tuple[Expectation, ...]:
     )
 
 
-def _tuning_claims(study: str) -> tuple[Expectation, ...]:
+def _fixed_claims(study: str) -> tuple[Expectation, ...]:
     claim = _claims(study)
     return (
         claim("Figure 4: at a fixed rate forgetting rises with tokens, at every rate", forgetting_grows(every_rate)),
@@ -89,6 +100,12 @@ def _tuning_claims(study: str) -> tuple[Expectation, ...]:
         ),
         claim("Figure 5: ... and no later at a larger rate", no_later_for_larger_rate),
         claim("Figure 5: at large fixed rates task loss turns up, on some task", fixed_rate_turns_up("task loss")),
+    )
+
+
+def _tuned_claims(study: str) -> tuple[Expectation, ...]:
+    claim = _claims(study)
+    return (
         claim("Figure 6: at the tuned rate task loss gets worse on some task", tuned_gets_worse("task loss")),
         claim(
             "Figure 6: at the tuned rate pre-training loss gets worse on some task",
@@ -125,11 +142,35 @@ RECIPES = (
         claims=_noise_claims("springer2025-controlled-mini"),
     ),
     StudyRecipe(
+        name="springer2025-fig4-mini",
+        title="Fine-tuning at fixed rates, on tiny models of English",
+        place="Springer et al. 2025, section 3.4.1, figures 4 and 5",
+        study=fine_tuning_study,
+        defaults=_DEFAULTS,
+        claims=_fixed_claims("springer2025-controlled-mini"),
+    ),
+    StudyRecipe(
+        name="springer2025-fig6-mini",
+        title="Fine-tuning at the tuned rate, on tiny models of English",
+        place="Springer et al. 2025, section 3.4.2, figure 6",
+        study=fine_tuning_study,
+        defaults=_DEFAULTS,
+        claims=_tuned_claims("springer2025-controlled-mini"),
+    ),
+    StudyRecipe(
         name="springer2025-fig4-markov-mini",
-        title="Fine-tuning at fixed and tuned rates, on tiny models of a Markov language",
-        place="Springer et al. 2025, section 3.4, figures 4 to 6",
+        title="Fine-tuning at fixed rates, on tiny models of a Markov language",
+        place="Springer et al. 2025, section 3.4.1, figures 4 and 5",
         study=markov_study,
         defaults=_DEFAULTS,
-        claims=_tuning_claims("springer2025-controlled-markov-mini"),
+        claims=_fixed_claims("springer2025-controlled-markov-mini"),
+    ),
+    StudyRecipe(
+        name="springer2025-fig6-markov-mini",
+        title="Fine-tuning at the tuned rate, on tiny models of a Markov language",
+        place="Springer et al. 2025, section 3.4.2, figure 6",
+        study=markov_study,
+        defaults=_DEFAULTS,
+        claims=_tuned_claims("springer2025-controlled-markov-mini"),
     ),
 )
