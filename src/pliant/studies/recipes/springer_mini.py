@@ -37,7 +37,6 @@ def fine_tuning_study(*, seeds: tuple[int, ...] = SEEDS, scale: float = 1.0) -> 
         tuned("python", 5.66e-3, 10, steps=100, batch=4, scale=scale),
         tuned("arithmetic", 5.66e-3, 10, steps=100, batch=8, scale=scale),
         tuned("glosses", 1e-3, 12, steps=100, batch=8, scale=scale),
-        tuned("field", 1e-3, 12, steps=100, batch=8, scale=scale),
     )
     return _text_study(tunings, seeds, scale)
 
