@@ -15,7 +15,7 @@ from pliant.modifications.adapters import LowRank
 from pliant.modifications.regularise.method import Regulariser
 from pliant.modifications.variant import Variant
 from pliant.records.identity import Json
-from pliant.training.decoder import Forward, transformers_logits
+from pliant.training.decoder import Forward, keeps_segments_apart, transformers_logits
 from pliant.training.early_stop import EarlyStop, Lowest
 from pliant.training.loop import Diverged, Objective, Optimisation, adamw, never, the_loss, train
 from pliant.training.precision import Precision, in_precision
@@ -126,11 +126,26 @@ class Ground:
 
 
 def finetuned_variant(settings: FineTune, model: Any, ground: Ground, seed: int) -> Iterator[Variant]:
-    """Fine-tune `model` in place and hand it over once. Rate 0 changes nothing and is not run."""
+    """Fine-tune `model` in place and hand it over once. Rate 0 changes nothing and is not run.
+
+    Raises:
+        ValueError: the rows are packed, and the model's class cannot keep their segments apart.
+    """
     if settings.strength == 0:
         yield Variant()
         return
+    _check_packing(model, ground.task)
     yield trained_variant(settings, model, ground, seed, list(model.parameters()))
+
+
+def _check_packing(model: Any, task: EncodedTask) -> None:
+    train = task.splits["train"]
+    row = torch.from_numpy(train.inputs[:1]).to(next(model.parameters()).device)
+    if train.segments is not None and not keeps_segments_apart(model, row):
+        raise ValueError(
+            f"{type(model).__name__} does not keep examples apart that are packed into one row; set pack: false "
+            f"for the task {task.name}"
+        )
 
 
 def trained_variant(
@@ -144,7 +159,7 @@ def trained_variant(
     """Train `parameters` of `model`, and no others, in place as `settings` say, and tell what came of it.
 
     Raises:
-        ValueError: the device, or the model's class, does not do what `settings` or packed rows ask of it.
+        ValueError: the device, or the model's class, does not do what `settings` ask of it.
     """
     losses: list[float] = []
     try:
