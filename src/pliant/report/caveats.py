@@ -134,6 +134,6 @@ def _grids(study: Study) -> Iterator[str]:
             ends = " and ".join(sorted({str(tuned.grid_too_short) for _, tuned in short}))
             yield (
                 f"{capital(phrase(sweep.label))}{_place(study, sweep)}: the best rate sits at the {ends} end of "
-                f"the grid at {where}, in {len(short)} of {len(sweep.rates)} checkpoints; the tuned loss there is an upper bound. "
-                "`pliant run --extend-grids` adds rates there."
+                f"the grid at {where}, in {len(short)} of {len(sweep.rates)} checkpoints; the tuned loss there is an "
+                "upper bound. `pliant run --extend-grids` adds rates there."
             )
