@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pliant.data.tasks import EncodedTask
 from pliant.data.windows import WindowSource
-from pliant.modifications.adapters import LowRank
+from pliant.modifications.adapters import LowRank, adapted
 from pliant.modifications.regularise.method import Regulariser
 from pliant.modifications.variant import Variant
 from pliant.records.identity import Json
@@ -135,7 +135,20 @@ def finetuned_variant(settings: FineTune, model: Any, ground: Ground, seed: int)
         yield Variant()
         return
     _check_packing(model, ground.task)
+    if settings.adapter is not None:
+        yield _adapted_variant(settings, settings.adapter, model, ground, seed)
+        return
     yield trained_variant(settings, model, ground, seed, list(model.parameters()))
+
+
+def _adapted_variant(settings: FineTune, adapter: LowRank, model: Any, ground: Ground, seed: int) -> Variant:
+    """Train `adapter` alone and merge it. Only transformers' own forward pass meets the adapter."""
+    through = replace(ground, forward=transformers_logits)
+    with adapted(model, adapter, seed) as parameters:
+        variant = trained_variant(settings, model, through, seed, parameters)
+    finite = all(bool(torch.isfinite(p).all()) for p in model.parameters())
+    details = {**(variant.details or {}), "trained_parameters": sum(p.numel() for p in parameters)}
+    return replace(variant, diverged=variant.diverged or not finite, details=details)
 
 
 def _check_packing(model: Any, task: EncodedTask) -> None:

@@ -9,6 +9,7 @@ from pliant.checkpoints.about import About, CheckpointError
 from pliant.checkpoints.hub.pins import Pinned
 from pliant.checkpoints.hub.revision import HubRevision
 from pliant.execution.table import PlannedCell
+from pliant.modifications.adapters import require_peft
 from pliant.modifications.interpolate import Interpolate
 from pliant.modifications.merge import Parts
 from pliant.studies.asked import asked_of, with_asked
@@ -83,8 +84,10 @@ def plan_study(spec: StudySpec, folder: Path, gathered: Gathered) -> Plan:
     """Plan every cell of `spec`, for the study folder `folder`.
 
     Raises:
-        ValueError: data, checkpoints or settings that do not fit one another.
+        ValueError: data, checkpoints or settings that do not fit one another, or a package that they need is missing.
     """
+    if any(entry.fine_tune is not None and entry.fine_tune.adapter is not None for entry in spec.modifications):
+        require_peft()
     whole = {t.name: t for t in spec.trajectories if t.merge is None}
     wanted = {name: material_spec(spec, t, gathered.get(name)) for name, t in whole.items()}
     subjects = {name: _subjects(spec, t, folder, wanted[name], gathered.get(name)) for name, t in whole.items()}
