@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 
 import tiny
-from pliant.data.windows import ShuffledStream
 from pliant.modifications.regularise.divergence import divergence_from, frozen
 from pliant.modifications.regularise.fisher import diagonal_fisher
 from pliant.modifications.regularise.probe_first import head_alone
@@ -159,12 +158,6 @@ def test_replay_windows_are_fresh_at_each_step_and_the_loss_is_that_of_torch():
     torch.testing.assert_close(inputs[:, 1:], targets[:, :-1])
     expected = F.cross_entropy(transformers_logits(model, inputs).flatten(0, 1), targets.flatten())
     torch.testing.assert_close(text_loss(model, seen[1], forward=lean_logits), expected)
-
-
-def test_text_shorter_than_a_window_is_refused():
-    short = ShuffledStream(tokens=np.arange(8), fingerprint="sha256:short", context=12, seed=0)
-    with pytest.raises(ValueError, match="training text is shorter than one window"):
-        text_batch(short, 4, 0, "cpu")
 
 
 @pytest.mark.parametrize("amount", [0.0, 0.3, 1.0])

@@ -1,12 +1,13 @@
 """The tasks that make what a study lacks: fetch, train, measure, release."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pliant.execution.engine import Task
 from pliant.execution.store import Store
 from pliant.modifications.finetune import FineTune
 from pliant.modifications.noise import Noise
+from pliant.modifications.regularise.method import Divergence, ElasticWeights, ProbeFirst, Regulariser, Replay
 from pliant.modifications.wanda import PASSES, Wanda
 from pliant.records.identity import digest
 from pliant.studies.cells import CellPlan
@@ -87,14 +88,13 @@ def _segment_tasks(todo: Sequence[tuple[GroupPlan, list[CellPlan]]], plan: Plan,
 
 def _group_task(group: GroupPlan, cells: list[CellPlan], plan: Plan, made: set[str], factor: float) -> Task:
     width = group.ladder.spec.architecture.width if group.ladder else max(8, round((group.parameters / 24) ** 0.5))
+    costs = [cost for cell in cells for cost in (_cost(cell, group), _asked_cost(cell))]
+    costs += _training_costs(cells, group.materials.context)
     return Task(
         key=f"group {plan.folder} {group.name} {group.place}",
         label=f"measure {group.name}",
         payload=GroupJob(group=group, folder=plan.folder, numerics=plan.spec.numerics),
-        cost_seconds=sum(
-            cost.seconds(width, group.parameters) for cell in cells for cost in (_cost(cell, group), _asked_cost(cell))
-        )
-        * factor,
+        cost_seconds=sum(cost.seconds(width, group.parameters) for cost in costs) * factor,
         needs=tuple(sorted(str(place) for place in group.places(cells) if str(place) in made)),
     )
 
@@ -106,16 +106,31 @@ def _cost(cell: CellPlan, group: GroupPlan) -> Cost:
         copies = cell.modification.draws * (1 + cell.modification.antithetic)
         return Cost(evaluated_tokens=held_out * copies, drawn=copies * group.parameters)
     if isinstance(cell.modification, FineTune):
-        return Cost(
-            updates=cell.modification.steps if cell.modification.strength else 0,
-            update_tokens=cell.modification.batch * group.materials.context,
-            evaluated_tokens=held_out + on_task,
-        )
+        return Cost(evaluated_tokens=held_out + on_task)
     if isinstance(cell.modification, Wanda):
         return Cost(evaluated_tokens=held_out + PASSES * cell.modification.calibration_tokens)
     if cell.modification is not None:
         return Cost(evaluated_tokens=held_out)
     return Cost(evaluated_tokens=held_out + on_task * len(group.materials.tasks))
+
+
+def _training_costs(cells: Sequence[CellPlan], context: int) -> Iterator[Cost]:
+    """What the fine-tunes of `cells` take to train, those that several cells share once, and a Fisher information."""
+    tunings = {(c.modification.trained, c.seed): None for c in cells if isinstance(c.modification, FineTune)}
+    for tuning, _ in tunings:
+        if tuning.strength:
+            yield Cost(updates=round(tuning.steps * _work(tuning.regulariser)), update_tokens=tuning.batch * context)
+    for tokens in {t.regulariser.tokens for t, _ in tunings if isinstance(t.regulariser, ElasticWeights)}:
+        yield Cost(updates=max(1, tokens // context), update_tokens=context)
+
+
+def _work(regulariser: Regulariser | None) -> float:
+    """A step's work in updates on the task: text is as much again, a frozen base a third; the head alone is half."""
+    if isinstance(regulariser, Replay):
+        return 2.0
+    if isinstance(regulariser, Divergence):
+        return 2.0 + 1 / 3
+    return 1.0 + regulariser.amount / 2 if isinstance(regulariser, ProbeFirst) else 1.0
 
 
 def _held_out_tokens(group: GroupPlan) -> int:

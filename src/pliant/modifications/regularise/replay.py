@@ -13,13 +13,7 @@ from pliant.training.loop import Batch
 
 
 def text_batch(source: WindowSource, rows: int, step: int, device: torch.device | str) -> Batch:
-    """The windows step x rows .. (step + 1) x rows - 1 of `source`: fresh ones at each step, a new order each epoch.
-
-    Raises:
-        ValueError: the text is shorter than one window.
-    """
-    if source.windows_per_epoch == 0:
-        raise ValueError("the training text is shorter than one window; give more text, or drop the regulariser")
+    """The windows step x rows .. (step + 1) x rows - 1 of `source`: fresh ones at each step, a new order each epoch."""
     windows = torch.from_numpy(source.windows(step * rows, (step + 1) * rows)).to(device)
     return windows[:, :-1], windows[:, 1:]
 
