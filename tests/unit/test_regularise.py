@@ -11,9 +11,8 @@ import torch.nn.functional as F
 import tiny
 from pliant.modifications.regularise.divergence import divergence_from, frozen
 from pliant.modifications.regularise.fisher import diagonal_fisher
-from pliant.modifications.regularise.probe_first import head_alone
 from pliant.modifications.regularise.quadratic import half_squares
-from pliant.modifications.regularise.replay import text_batch, text_loss
+from pliant.modifications.regularise.replay import in_parts, text_batch, text_loss
 from pliant.modifications.regularise.wise_ft import move_back
 from pliant.modifications.variant import keep_base
 from pliant.training.decoder import lean_logits, transformers_logits
@@ -79,6 +78,13 @@ def test_divergence_is_that_of_torch(forward):
     expected = gradients(model, theirs)
     for name, gradient in gradients(model, ours).items():
         torch.testing.assert_close(gradient, expected[name], rtol=1e-4, atol=1e-7)
+
+
+def test_the_divergence_of_the_base_from_itself_has_no_gradient_at_all():
+    model = tiny.model()
+    ours = divergence_from(frozen(model), model, tiny.token_ids(), forward=lean_logits)
+    assert float(ours.detach()) == 0
+    assert all(not gradient.any() for gradient in gradients(model, ours).values())
 
 
 def test_the_frozen_base_stays_and_takes_no_gradient():
@@ -153,8 +159,8 @@ def test_replay_windows_are_fresh_at_each_step_and_the_loss_is_that_of_torch():
     source = tiny.stream()
     model = tiny.model()
     seen = [text_batch(source, 4, step, "cpu") for step in range(3)]
-    np.testing.assert_array_equal(torch.cat([inputs for inputs, _ in seen]).numpy(), source.windows(0, 12)[:, :-1])
-    inputs, targets = seen[1]
+    np.testing.assert_array_equal(torch.cat([batch.inputs for batch in seen]).numpy(), source.windows(0, 12)[:, :-1])
+    inputs, targets = seen[1].inputs, seen[1].targets
     torch.testing.assert_close(inputs[:, 1:], targets[:, :-1])
     expected = F.cross_entropy(transformers_logits(model, inputs).flatten(0, 1), targets.flatten())
     torch.testing.assert_close(text_loss(model, seen[1], forward=lean_logits), expected)
@@ -171,11 +177,13 @@ def test_wise_ft_is_a_point_on_the_line(amount):
         np.testing.assert_array_equal(tensor.numpy(), by_hand)
 
 
-def test_the_head_alone_takes_gradients_for_a_while():
+@pytest.mark.parametrize("rows", [1, 3, 4, 5])
+def test_a_loss_in_parts_is_the_loss_of_the_whole(rows):
     model = tiny.model()
-    with head_alone(model) as head:
-        assert head is model.lm_head
-        assert [name for name, p in model.named_parameters() if p.requires_grad] == ["lm_head.weight"]
-        lean_logits(model, tiny.token_ids()).sum().backward()
-    assert all(parameter.requires_grad for parameter in model.parameters())
-    assert [name for name, p in model.named_parameters() if p.grad is not None] == ["lm_head.weight"]
+    batch = text_batch(tiny.stream(), 5, 0, "cpu")
+    whole = text_loss(model, batch, forward=lean_logits)
+    parts = in_parts(lambda part: text_loss(model, part, forward=lean_logits), batch, rows)
+    torch.testing.assert_close(parts, whole)
+    expected = gradients(model, whole)
+    for name, gradient in gradients(model, parts).items():
+        torch.testing.assert_close(gradient, expected[name])

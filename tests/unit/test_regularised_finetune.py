@@ -1,4 +1,4 @@
-"""Fine-tuning that holds on to the base: strength zero is plain, the steps are those of the formula, more holds more."""
+"""Fine-tuning that holds on to the base: strength zero is plain, steps are those of the formula, more holds more."""
 
 import dataclasses
 
@@ -19,14 +19,22 @@ from pliant.modifications.regularise.method import (
     Replay,
     WiseFT,
 )
-from pliant.modifications.variant import keep_base
+from pliant.modifications.regularise.probe_first import after
+from pliant.modifications.variant import Variant, keep_base
 from pliant.training.decoder import choose_forward
+from pliant.training.loop import Optimisation
 from pliant.training.schedules import Schedule
 from pliant.training.task_batches import shuffled_batches
 
 METHODS = [Anchor, ElasticWeights, Replay, Divergence, WiseFT, ProbeFirst]
 EVERYWHERE = pytest.mark.parametrize("method", METHODS, ids=lambda method: method.__name__)
 STEPS, RATE, ROWS = 6, 0.01, 4
+ROBUST = Optimisation(weight_decay=0.0, epsilon=1e-4)
+"""So that rounding in weights with hardly a gradient is not magnified to whole steps."""
+
+
+def made(method, amount):
+    return method(amount=amount, tokens=240) if method is ElasticWeights else method(amount=amount)
 
 
 def labelled():
@@ -56,7 +64,7 @@ def tune(regulariser, model=None, task=None, seed=2, **changes):
 @pytest.mark.parametrize("changes", [{}, {"micro_batch": 3}], ids=["whole", "parts"])
 def test_strength_zero_is_plain_fine_tuning_bit_for_bit(method, changes):
     plain, by_itself, base = tune(None, **changes)
-    held, model, _ = tune(method(amount=0.0), **changes)
+    held, model, _ = tune(made(method, 0.0), **changes)
     assert held.losses == plain.losses
     assert held.details.items() >= plain.details.items()
     assert tiny.same_bits(tiny.weights_of(model), tiny.weights_of(by_itself))
@@ -66,8 +74,8 @@ def test_strength_zero_is_plain_fine_tuning_bit_for_bit(method, changes):
 @EVERYWHERE
 def test_a_strength_changes_the_weights_and_the_same_seed_repeats_them(method):
     _, plain, _ = tune(None)
-    _, one, _ = tune(method(amount=0.5))
-    _, again, _ = tune(method(amount=0.5))
+    _, one, _ = tune(made(method, 0.5))
+    _, again, _ = tune(made(method, 0.5))
     assert not tiny.same_bits(tiny.weights_of(one), tiny.weights_of(plain))
     assert tiny.same_bits(tiny.weights_of(one), tiny.weights_of(again))
     assert not one.training
@@ -77,7 +85,7 @@ def test_a_strength_changes_the_weights_and_the_same_seed_repeats_them(method):
 @pytest.mark.parametrize("method", [Anchor, ElasticWeights, Divergence, WiseFT], ids=lambda method: method.__name__)
 def test_a_larger_amount_moves_less(method):
     amounts = (0.0, 0.2, 0.5, 0.9) if method is WiseFT else (0.0, 1.0, 10.0, 100.0)
-    moved = [tune(method(amount=amount), steps=30) for amount in amounts]
+    moved = [tune(made(method, amount), steps=20) for amount in amounts]
     lengths = [distance(tiny.weights_of(model), base) for _, model, base in moved]
     assert lengths == sorted(lengths, reverse=True)
     assert lengths[-1] < 0.9 * lengths[0]
@@ -86,7 +94,7 @@ def test_a_larger_amount_moves_less(method):
 def by_hand(model, penalty, steps=STEPS, parameters=None, start=0, rate=lambda step: RATE):
     """AdamW as its documentation has it on the loss of the transformers model and a `penalty` written out."""
     parameters = parameters or list(model.parameters())
-    optimizer = torch.optim.AdamW(parameters, lr=1.0, betas=(0.9, 0.95), weight_decay=0.0, foreach=False)
+    optimizer = torch.optim.AdamW(parameters, lr=1.0, betas=(0.9, 0.95), eps=1e-4, weight_decay=0.0, foreach=False)
     stream = shuffled_batches(labelled().splits["train"], ROWS, 2, "cpu")
     for _ in range(start):
         next(stream)
@@ -104,7 +112,7 @@ def close(model, other):
     base = tiny.weights_of(tiny.model())
     for name, tensor in tiny.weights_of(other).items():
         assert not torch.equal(tensor, base[name]), f"{name} did not learn"
-        torch.testing.assert_close(model.get_parameter(name).detach(), tensor, rtol=0, atol=2e-5, msg=name)
+        torch.testing.assert_close(model.get_parameter(name).detach(), tensor, rtol=0, atol=1e-5, msg=name)
 
 
 def text(step, seed=2):
@@ -119,7 +127,7 @@ def test_the_anchor_is_in_the_loss():
     plain = tiny.model()
     base = tiny.weights_of(plain)
     by_hand(plain, lambda loss, step: loss + 1.5 * sum(((p - base[n]) ** 2).sum() for n, p in plain.named_parameters()))
-    variant, model, _ = tune(Anchor(amount=3.0), schedule=CONSTANT)
+    variant, model, _ = tune(Anchor(amount=3.0), schedule=CONSTANT, optimisation=ROBUST)
     close(model, plain)
     assert variant.details["half_squared_distance_last"] > 0
 
@@ -132,7 +140,7 @@ def test_replay_weighs_the_two_losses():
         return 0.75 * loss + 0.25 * F.cross_entropy(plain(input_ids=inputs).logits.flatten(0, 1), targets.flatten())
 
     by_hand(plain, mixed)
-    variant, model, _ = tune(Replay(amount=0.25), schedule=CONSTANT)
+    variant, model, _ = tune(Replay(amount=0.25), schedule=CONSTANT, optimisation=ROBUST)
     close(model, plain)
     assert variant.losses[0] == pytest.approx(tune(None)[0].losses[0])
     assert 3 < variant.details["replay_loss_nats_last"] < 5
@@ -142,7 +150,9 @@ def test_all_replay_is_training_on_text_alone():
     plain, never_seen = tiny.model(), labelled()
     by_hand(plain, lambda loss, step: F.cross_entropy(plain(input_ids=text(step)[0]).logits.mT, text(step)[1]))
     splits = {**never_seen.splits, "train": tiny.split(50, seed=99)}
-    _, model, _ = tune(Replay(amount=1.0), schedule=CONSTANT, task=dataclasses.replace(never_seen, splits=splits))
+    _, model, _ = tune(
+        Replay(amount=1.0), schedule=CONSTANT, optimisation=ROBUST, task=dataclasses.replace(never_seen, splits=splits)
+    )
     close(model, plain)
 
 
@@ -155,17 +165,17 @@ def test_the_divergence_is_from_the_base_on_text():
         return loss + 4.0 * F.kl_div(q, p.detach(), log_target=True, reduction="sum") / inputs.numel()
 
     by_hand(plain, held)
-    variant, model, _ = tune(Divergence(amount=4.0), schedule=CONSTANT)
+    variant, model, _ = tune(Divergence(amount=4.0), schedule=CONSTANT, optimisation=ROBUST)
     close(model, plain)
     assert 0 < variant.details["divergence_nats_last"] < 1
 
 
 @pytest.mark.parametrize("method", [Replay, Divergence], ids=lambda method: method.__name__)
 def test_text_goes_through_in_parts_with_the_batch(method):
-    _, whole, _ = tune(method(amount=0.5))
-    _, parts, _ = tune(method(amount=0.5), micro_batch=3)
+    _, whole, _ = tune(made(method, 0.5), optimisation=ROBUST)
+    _, parts, _ = tune(made(method, 0.5), micro_batch=3, optimisation=ROBUST)
     for name, tensor in tiny.weights_of(whole).items():
-        torch.testing.assert_close(parts.get_parameter(name).detach(), tensor, rtol=0, atol=2e-5, msg=name)
+        torch.testing.assert_close(parts.get_parameter(name).detach(), tensor, rtol=0, atol=1e-5, msg=name)
 
 
 def test_elastic_weights_read_one_fisher_information_per_checkpoint():
@@ -175,7 +185,7 @@ def test_elastic_weights_read_one_fisher_information_per_checkpoint():
     assert stands.fisher(model, 100) is one
     assert not tiny.same_bits(one, stands.fisher(model, 200))
     assert tiny.same_bits(tiny.weights_of(model), before)
-    variant, _, _ = tune(ElasticWeights(amount=1.0))
+    variant, _, _ = tune(made(ElasticWeights, 1.0))
     assert 0 < variant.details["fisher_distance_nats_last"] < 1
 
 
@@ -204,24 +214,33 @@ def test_the_head_trains_alone_first_and_the_batches_go_on():
     untouched = {n: t for n, t in tiny.weights_of(tiny.model()).items() if n != "lm_head.weight"}
     assert tiny.same_bits({n: after_probe[n] for n in untouched}, untouched)
     by_hand(plain, lambda loss, step: loss, start=probe, rate=lambda step: schedule.learning_rate(RATE, step, STEPS))
-    variant, model, _ = tune(ProbeFirst(amount=0.5), schedule=schedule)
+    variant, model, _ = tune(ProbeFirst(amount=0.5), schedule=schedule, optimisation=ROBUST)
     close(model, plain)
     assert len(variant.losses) == probe + STEPS
     assert variant.details["probe_steps"] == probe
     assert variant.details["train_loss_first"] == variant.losses[0]
 
 
-@pytest.mark.parametrize(("amount", "rate"), [(1.0, 1e30), (0.2, 3e38)])
-def test_a_probe_that_diverges_is_a_result(amount, rate):
-    variant, model, _ = tune(ProbeFirst(amount=amount), strength=rate)
+@pytest.mark.parametrize(("rate", "steps"), [(1e30, 6), (3e38, 1)])
+def test_a_probe_that_diverges_is_a_result(rate, steps):
+    variant, model, _ = tune(ProbeFirst(amount=1.0), strength=rate, steps=steps, schedule=CONSTANT, optimisation=ROBUST)
     assert variant.diverged
-    assert len(variant.losses) == variant.details["diverged_at_step"]
+    assert len(variant.losses) == variant.details.get("diverged_at_step", 1)
     assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_a_divergence_after_the_probe_counts_its_steps():
+    probe = Variant(losses=(3.0, 2.0), details={"train_loss_first": 3.0, "train_loss_last": 2.0})
+    lost = Variant(diverged=True, losses=(2.0, 9.0, 99.0), details={"diverged_at_step": 3})
+    whole = after(probe, lost)
+    assert whole.diverged
+    assert whole.losses == (3.0, 2.0, 2.0, 9.0, 99.0)
+    assert whole.details == {"diverged_at_step": 5, "probe_steps": 2}
 
 
 @EVERYWHERE
 def test_rate_zero_changes_nothing(method):
-    variant, model, base = tune(method(amount=0.5), strength=0.0)
+    variant, model, base = tune(made(method, 0.5), strength=0.0)
     assert variant.losses == ()
     assert tiny.same_bits(tiny.weights_of(model), dict(base))
 
@@ -234,5 +253,5 @@ def test_probing_first_needs_labels_and_a_head_of_its_own():
 
 
 def test_a_probe_of_no_step_is_refused():
-    with pytest.raises(ValueError, match="probe_first 0.01 of 6 steps is less than one step"):
+    with pytest.raises(ValueError, match=r"probe_first 0\.01 of 6 steps is less than one step"):
         tune(ProbeFirst(amount=0.01))

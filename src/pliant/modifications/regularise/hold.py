@@ -10,8 +10,9 @@ from pliant.modifications.ground import Ground
 from pliant.modifications.regularise.divergence import divergence_from, frozen
 from pliant.modifications.regularise.method import Anchor, Divergence, ElasticWeights, Regulariser, Replay
 from pliant.modifications.regularise.quadratic import half_squares
-from pliant.modifications.regularise.replay import text_batch, text_loss
+from pliant.modifications.regularise.replay import in_parts, text_batch, text_loss
 from pliant.records.identity import Json
+from pliant.training.loop import Batch
 
 Term = Callable[[int], Float[Tensor, ""]]
 """What is held small, at the weights of a step, in nats where it is a loss."""
@@ -37,35 +38,29 @@ class Hold:
         return {} if self._last is None else {f"{self._named}_last": self._last.item()}
 
 
-def hold(settings: Regulariser | None, model: Any, ground: Ground, *, rows: int, seed: int) -> Hold | None:
+def hold(settings: Regulariser | None, model: Any, ground: Ground, *, rows: int, part: int, seed: int) -> Hold | None:
     """What `settings` adds to every step; None for what acts before or after training. `model` holds the base.
 
-    Text comes in the order of `seed`, `rows` windows a step. The anchor and EWC hold the base's weights in memory
-    and EWC one more number a parameter; the divergence holds a copy of the model.
+    Text comes in the order of `seed`, `rows` windows a step, of which `part` go through the model at a time. The anchor
+    and EWC hold the base's weights in memory and EWC one more number a parameter; the divergence a copy of the model.
     """
+    forward, device = ground.forward, next(model.parameters()).device
     if isinstance(settings, Anchor):
         base = dict(ground.base)
         return Hold(lambda step: half_squares(model, base), settings.amount, named="half_squared_distance")
     if isinstance(settings, ElasticWeights):
         base, fisher = dict(ground.base), ground.fisher(model, settings.tokens)
         return Hold(lambda step: half_squares(model, base, fisher), settings.amount, named="fisher_distance_nats")
-    if isinstance(settings, (Replay, Divergence)):
-        return _on_text(settings, model, ground, rows, seed)
-    return None
+    if not isinstance(settings, (Replay, Divergence)):
+        return None
+    source = ground.text(seed)
 
+    def on_text(loss: Callable[[Batch], Tensor]) -> Term:
+        return lambda step: in_parts(loss, text_batch(source, rows, step, device), part)
 
-def _on_text(settings: Replay | Divergence, model: Any, ground: Ground, rows: int, seed: int) -> Hold:
-    source, device, forward = ground.text(seed), next(model.parameters()).device, ground.forward
     if isinstance(settings, Replay):
-
-        def replayed(step: int) -> Float[Tensor, ""]:
-            return text_loss(model, text_batch(source, rows, step, device), forward=forward)
-
+        replayed = on_text(lambda batch: text_loss(model, batch, forward=forward))
         return Hold(replayed, settings.amount, named="replay_loss_nats", kept=1 - settings.amount)
-    base = frozen(model)
-
-    def diverged(step: int) -> Float[Tensor, ""]:
-        inputs, _ = text_batch(source, rows, step, device)
-        return divergence_from(base, model, inputs, forward=forward)
-
-    return Hold(diverged, settings.amount, named="divergence_nats")
+    held = frozen(model)
+    moved = on_text(lambda batch: divergence_from(held, model, batch.inputs, forward=forward))
+    return Hold(moved, settings.amount, named="divergence_nats")

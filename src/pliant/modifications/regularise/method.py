@@ -138,6 +138,10 @@ class ProbeFirst:
     def __post_init__(self) -> None:
         _finite("probe_first", self.amount)
 
+    def steps(self, steps: int) -> int:
+        """Of the head alone, before `steps` of everything."""
+        return round(self.amount * steps)
+
     @property
     def label(self) -> str:
         return f"LP-FT {self.amount:g}"

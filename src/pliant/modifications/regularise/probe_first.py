@@ -1,10 +1,9 @@
 """Training the output head alone before everything."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from pliant.data.tasks import EncodedTask, TaskError
+from pliant.modifications.variant import Variant
 
 
 def check_probe(model: Any, task: EncodedTask) -> None:
@@ -31,16 +30,11 @@ def check_labels(task: EncodedTask) -> None:
         raise TaskError(f"probe_first is for classification, and task {task.name} has no labels; take another task")
 
 
-@contextmanager
-def head_alone(model: Any) -> Iterator[Any]:
-    """The output head of `model`, the only part of it that takes gradients meanwhile."""
-    head = model.get_output_embeddings()
-    mine = {id(parameter) for parameter in head.parameters()}
-    others = [p for p in model.parameters() if id(p) not in mine]
-    for parameter in others:
-        parameter.requires_grad_(False)
-    try:
-        yield head
-    finally:
-        for parameter in others:
-            parameter.requires_grad_(True)
+def after(first: Variant, second: Variant) -> Variant:
+    """The two parts of a training as one: its losses from the first step of the first part on."""
+    told = {**(second.details or {}), "probe_steps": len(first.losses)}
+    if "diverged_at_step" in told:
+        told["diverged_at_step"] = len(first.losses) + len(second.losses)
+    else:
+        told["train_loss_first"] = first.losses[0]
+    return Variant(diverged=second.diverged, details=told, losses=first.losses + second.losses)
