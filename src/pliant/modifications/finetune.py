@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from pliant.data.tasks import EncodedTask
 from pliant.modifications.adapters import LowRank
 from pliant.modifications.ground import Ground
 from pliant.modifications.regularise.hold import hold
@@ -17,7 +18,7 @@ from pliant.modifications.regularise.probe_first import after, check_probe
 from pliant.modifications.regularise.wise_ft import move_back
 from pliant.modifications.variant import Variant
 from pliant.records.identity import Json
-from pliant.training.decoder import Forward, transformers_logits
+from pliant.training.decoder import Forward, keeps_segments_apart, transformers_logits
 from pliant.training.early_stop import EarlyStop, Lowest
 from pliant.training.loop import Batch, Diverged, Objective, Optimisation, adamw, never, the_loss, train
 from pliant.training.precision import Precision, in_precision
@@ -132,11 +133,14 @@ def finetuned_variant(settings: FineTune, model: Any, ground: Ground, seed: int)
     """Fine-tune `model` in place and hand it over once. Rate 0 changes nothing and is not run.
 
     Raises:
-        ValueError: the device, the model or the task does not do what `settings` ask of it.
+        ValueError: the device, the model or the task does not do what `settings` ask of it, or the model's class cannot
+            keep the segments of packed rows apart.
     """
     if settings.strength == 0:
         yield Variant()
-    elif isinstance(settings.regulariser, ProbeFirst):
+        return
+    _check_packing(model, ground.task)
+    if isinstance(settings.regulariser, ProbeFirst):
         yield _probed(settings, settings.regulariser, model, ground, seed)
     else:
         yield finish(_held(settings, model, ground, seed), settings, model, ground.base)
@@ -176,6 +180,16 @@ def _probed(settings: FineTune, probe: ProbeFirst, model: Any, ground: Ground, s
     return after(first, trained_variant(settings, model, ground, seed, list(model.parameters()), batches=batches))
 
 
+def _check_packing(model: Any, task: EncodedTask) -> None:
+    train = task.splits["train"]
+    row = torch.from_numpy(train.inputs[:1]).to(next(model.parameters()).device)
+    if train.segments is not None and not keeps_segments_apart(model, row):
+        raise ValueError(
+            f"{type(model).__name__} does not keep examples apart that are packed into one row; set pack: false "
+            f"for the task {task.name}"
+        )
+
+
 def trained_variant(
     settings: FineTune,
     model: Any,
@@ -189,7 +203,7 @@ def trained_variant(
     on where another training stopped; without them they begin as `seed` orders them.
 
     Raises:
-        ValueError: the device, or the model's class, does not do what `settings` or packed rows ask of it.
+        ValueError: the device, or the model's class, does not do what `settings` ask of it.
     """
     losses: list[float] = []
     try:

@@ -1,5 +1,6 @@
 """The tasks that make what a study lacks: fetch, train, measure, release."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -89,7 +90,7 @@ def _segment_tasks(todo: Sequence[tuple[GroupPlan, list[CellPlan]]], plan: Plan,
 def _group_task(group: GroupPlan, cells: list[CellPlan], plan: Plan, made: set[str], factor: float) -> Task:
     width = group.ladder.spec.architecture.width if group.ladder else max(8, round((group.parameters / 24) ** 0.5))
     costs = [cost for cell in cells for cost in (_cost(cell, group), _asked_cost(cell))]
-    costs += _training_costs(cells, group.materials.context)
+    costs += _training_costs(cells, group)
     return Task(
         key=f"group {plan.folder} {group.name} {group.place}",
         label=f"measure {group.name}",
@@ -114,14 +115,29 @@ def _cost(cell: CellPlan, group: GroupPlan) -> Cost:
     return Cost(evaluated_tokens=held_out + on_task * len(group.materials.tasks))
 
 
-def _training_costs(cells: Sequence[CellPlan], context: int) -> Iterator[Cost]:
+def _training_costs(cells: Sequence[CellPlan], group: GroupPlan) -> Iterator[Cost]:
     """What the fine-tunes of `cells` take to train, those that several cells share once, and a Fisher information."""
+    context = group.materials.context
     tunings = {(c.modification.trained, c.seed): None for c in cells if isinstance(c.modification, FineTune)}
     for tuning, _ in tunings:
         if tuning.strength:
-            yield Cost(updates=round(tuning.steps * _work(tuning.regulariser)), update_tokens=tuning.batch * context)
+            yield _training_cost(tuning, group)
     for tokens in {t.regulariser.tokens for t, _ in tunings if isinstance(t.regulariser, ElasticWeights)}:
         yield Cost(updates=max(1, tokens // context), update_tokens=context)
+
+
+def _training_cost(tuning: FineTune, group: GroupPlan) -> Cost:
+    """Each micro-batch has the fixed cost of an update; recomputation is a forward pass more; stopping early saves
+    nothing that can be counted on."""
+    context, passes = group.materials.context, math.ceil(tuning.batch / (tuning.micro_batch or tuning.batch))
+    again = tuning.steps * tuning.batch * context if tuning.gradient_checkpointing else 0
+    stop = tuning.stop_early
+    watched = math.ceil(tuning.steps / stop.every) * group.materials.task_rows * context if stop is not None else 0
+    return Cost(
+        updates=round(tuning.steps * passes * _work(tuning.regulariser)),
+        update_tokens=tuning.batch * context // passes,
+        evaluated_tokens=again + watched,
+    )
 
 
 def _work(regulariser: Regulariser | None) -> float:

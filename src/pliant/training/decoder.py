@@ -6,6 +6,7 @@ one product and the rotation is applied to queries and keys together. The logits
 fp32 rounding (a test holds them to it), and the parameters are the model's, so nothing is converted.
 """
 
+import inspect
 from functools import lru_cache
 from typing import Any, Literal, Protocol
 
@@ -13,6 +14,9 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
+
+SAME = 1e-4
+"""Of the largest logit: fp32 rounding is far below, a token too many far above."""
 
 
 class Forward(Protocol):
@@ -36,8 +40,8 @@ def transformers_logits(
     Positions that begin again within a row are how transformers is told of packed rows; from these it makes the mask
     that its attention, sliding windows included, takes.
     """
-    positions = None if segments is None else packed_positions(segments)
-    logits: Tensor = model(input_ids=inputs, position_ids=positions, use_cache=False).logits
+    packed = {} if segments is None else {"position_ids": packed_positions(segments)}
+    logits: Tensor = model(input_ids=inputs, use_cache=False, **packed).logits
     return logits
 
 
@@ -47,6 +51,21 @@ def packed_positions(segments: Int[Tensor, "batch length"]) -> Int[Tensor, "batc
     begins = torch.ones_like(segments, dtype=torch.bool)
     begins[:, 1:] = segments[:, 1:] != segments[:, :-1]
     return index - (index * begins).cummax(dim=1).values
+
+
+def keeps_segments_apart(model: Any, row: Int[Tensor, "1 length"]) -> bool:
+    """Whether the second half of `row`, packed behind the first, has the logits that it has alone.
+
+    Not every class has: some number positions themselves, some make a mask of their own, recurrent ones carry state.
+    """
+    if "position_ids" not in inspect.signature(model.forward).parameters:
+        return False
+    index = torch.arange(row.shape[1], device=row.device).expand_as(row)
+    half = row.shape[1] // 2
+    with torch.inference_mode():
+        alone = transformers_logits(model, row[:, half:])
+        packed = transformers_logits(model, row, (index >= half).int())[:, half:]
+    return bool((packed - alone).abs().max() <= SAME * alone.abs().max())
 
 
 def fits(model: Any) -> bool:
