@@ -229,6 +229,13 @@ def test_a_probe_that_diverges_is_a_result(rate, steps):
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
+@EVERYWHERE
+def test_a_training_that_diverges_is_a_result(method):
+    variant, model, _ = tune(made(method, 0.5), strength=1e30)
+    assert variant.diverged
+    assert not model.training
+
+
 def test_a_divergence_after_the_probe_counts_its_steps():
     probe = Variant(losses=(3.0, 2.0), details={"train_loss_first": 3.0, "train_loss_last": 2.0})
     lost = Variant(diverged=True, losses=(2.0, 9.0, 99.0), details={"diverged_at_step": 3})
