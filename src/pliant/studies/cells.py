@@ -3,13 +3,15 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pliant.execution.engine import UserError
 from pliant.execution.table import Labels
 from pliant.modifications.finetune import FineTune
 from pliant.modifications.interpolate import Interpolate
 from pliant.modifications.noise import Noise
 from pliant.modifications.prune import Prune
 from pliant.modifications.quantise import Quantise
-from pliant.modifications.regularise.method import Divergence, ElasticWeights, Replay
+from pliant.modifications.regularise.method import Divergence, ElasticWeights, ProbeFirst, Replay
+from pliant.modifications.regularise.probe_first import check_labels
 from pliant.modifications.wanda import Wanda
 from pliant.records.identity import SCHEMA_VERSION, Json, digest, identity
 from pliant.studies.evaluation_spec import EvaluationSettings
@@ -81,6 +83,8 @@ def cells_of(
         if entry.fine_tune is not None:
             rows = len(materials.tasks[entry.fine_tune.task].splits["train"])
             for tuning in entry.fine_tune.modifications(rows):
+                if isinstance(tuning.regulariser, ProbeFirst):
+                    check_labels(materials.tasks[tuning.task])
                 for seed in entry.fine_tune.seeds:
                     yield cell(tuning, seed, (*shared, on_tasks[tuning.task], *trained))
 
@@ -138,9 +142,15 @@ def _modification_identity(
 
 def _text(tuning: FineTune, materials: Materials) -> dict[str, Json]:
     """The pre-training text that a regulariser reads, in the order of the fine-tuning seed."""
-    if isinstance(tuning.regulariser, (Replay, Divergence, ElasticWeights)):
-        return {"text": materials.training.source(0).fingerprint}
-    return {}
+    if not isinstance(tuning.regulariser, (Replay, Divergence, ElasticWeights)):
+        return {}
+    source = materials.training.source(0)
+    if source.windows_per_epoch == 0:
+        raise UserError(
+            f"{tuning.regulariser.label}: the training text is shorter than a window of {materials.training.context} "
+            "tokens; give more text, or lower held_out.context"
+        )
+    return {"text": source.fingerprint}
 
 
 def _modification_labels(modification: Modification) -> Labels:
