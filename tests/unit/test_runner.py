@@ -128,7 +128,7 @@ def test_a_fine_tune_that_diverges_is_a_measurement(tmp_path: Path):
     assert (table.missing, failures, table.failed) == (0, [], ())
     diverged = [row for row in table.rows if row["status"] == "diverged"]
     assert {row["strength"] for row in diverged} == {1e30}
-    assert {row["metric"] for row in diverged} == {"loss_nats", "distance"}
+    assert {row["metric"] for row in diverged} == {"loss_nats", "distance", "adaptation_nats"}
     assert all(math.isnan(row["value"]) for row in diverged)
     assert all(math.isfinite(row["value"]) for row in table.rows if row["status"] == "ok")
     assert run(spec, tmp_path / "study")[2] == []
