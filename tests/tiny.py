@@ -13,6 +13,7 @@ from pliant.checkpoints.folder import save_weights
 from pliant.checkpoints.weights import canonical_tensors, norms, stored_fingerprint
 from pliant.data.tasks import EncodedSplit, EncodedTask
 from pliant.data.windows import ShuffledStream
+from pliant.training.loop import Batch
 
 VOCABULARY = 40
 
@@ -30,12 +31,12 @@ def token_ids(rows: int = 3, length: int = 12, seed: int = 0, vocabulary: int = 
     return torch.randint(vocabulary, (rows, length), generator=torch.Generator().manual_seed(seed))
 
 
-def batches(seed: int = 0, rows: int = 4, length: int = 12) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def batches(seed: int = 0, rows: int = 4, length: int = 12) -> Iterator[Batch]:
     """Endless fresh windows, different at every step."""
     step = 0
     while True:
         windows = token_ids(rows, length + 1, seed * 100_000 + step)
-        yield windows[:, :-1], windows[:, 1:]
+        yield Batch(windows[:, :-1], windows[:, 1:])
         step += 1
 
 

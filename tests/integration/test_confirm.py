@@ -115,7 +115,9 @@ def test_grids_grow_in_their_own_ratio_and_stop() -> None:
     assert entry is not None
     assert entry.learning_rates == (0.01, 0.02)
     assert sorted(entry.added_rates) == [0.00125, 0.0025, 0.005, 0.04, 0.08, 0.16]
-    assert sorted(m.strength for m in entry.modifications()) == sorted((*entry.learning_rates, *entry.added_rates))
+    assert sorted(m.strength for m in entry.modifications(rows=16)) == sorted(
+        (*entry.learning_rates, *entry.added_rates)
+    )
     assert keep_added(tiny(), longer) == longer
     other = tiny({"modifications.1.fine_tune.steps": 5})
     assert keep_added(other, longer) == other

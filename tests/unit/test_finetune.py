@@ -11,10 +11,11 @@ import torch
 import tiny
 from pliant.checkpoints.folder import save_weights
 from pliant.checkpoints.weights import stored_fingerprint
-from pliant.modifications.finetune import FineTune, Ground, finetuned_variant, shuffled_batches
+from pliant.modifications.finetune import FineTune, Ground, finetuned_variant
 from pliant.modifications.variant import Variant, keep_base, restore
 from pliant.training.decoder import choose_forward
 from pliant.training.schedules import Schedule
+from pliant.training.task_batches import shuffled_batches
 
 
 def finetune(model, strength, seed=0, task=None, **changes):
@@ -85,7 +86,7 @@ def orders(seed, rows=4, count=30, length=10):
     split = tiny.split(length)
     lookup = {tuple(row): index for index, row in enumerate(split.inputs)}
     stream = itertools.islice(shuffled_batches(split, rows, seed, "cpu"), count)
-    return [[lookup[tuple(row)] for row in inputs.tolist()] for inputs, _ in stream]
+    return [[lookup[tuple(row)] for row in inputs.tolist()] for inputs, *_ in stream]
 
 
 def test_every_example_is_seen_once_an_epoch():
@@ -104,7 +105,7 @@ def test_the_order_depends_on_the_seed_alone():
 
 def test_inputs_and_targets_stay_together():
     split = tiny.split(10)
-    for inputs, targets in itertools.islice(shuffled_batches(split, 3, 0, "cpu"), 10):
+    for inputs, targets, _ in itertools.islice(shuffled_batches(split, 3, 0, "cpu"), 10):
         np.testing.assert_array_equal(inputs[:, 1:].numpy(), targets[:, :-1].numpy())
 
 

@@ -128,7 +128,7 @@ def test_only_the_newest_snapshot_is_kept(tmp_path):
 
 def single_loop(run, total):
     model = build_model(run.architecture, run.vocabulary_size, run.seed)
-    optimizer = adamw(model, run.recipe.optimisation)
+    optimizer = adamw(model.parameters(), run.recipe.optimisation)
     train(
         model,
         optimizer,

@@ -25,7 +25,7 @@ def batches() -> Iterator[Batch]:
         tokens = torch.randint(0, VOCABULARY, (4, 17), generator=generator)
         targets = tokens[:, 1:].clone()
         targets[:, :3] = IGNORED
-        yield tokens[:, :-1], targets
+        yield Batch(tokens[:, :-1], targets)
 
 
 def stack(rates: tuple[float, ...]) -> list[Trained]:
@@ -43,7 +43,7 @@ def test_every_copy_ends_where_the_training_loop_takes_it_alone() -> None:
         losses: list[float] = []
         train(
             model,
-            adamw(model, SETTINGS),
+            adamw(model.parameters(), SETTINGS),
             batches(),
             lambda step, rate=rate: rate,
             forward=lean_logits,

@@ -9,12 +9,12 @@ import torch
 import tiny
 from pliant.checkpoints.folder import save_weights
 from pliant.training.decoder import choose_forward, lean_logits, transformers_logits
-from pliant.training.loop import Diverged, Optimisation, adamw, train
+from pliant.training.loop import Batch, Diverged, Optimisation, adamw, train
 from pliant.training.state import load_state, save_optimizer
 
 
 def run(model, optimisation, steps=10, rate=1e-3, start=0, optimizer=None, **changes):
-    optimizer = optimizer or adamw(model, optimisation)
+    optimizer = optimizer or adamw(model.parameters(), optimisation)
     stream = tiny.batches()
     for _ in range(start):
         next(stream)
@@ -32,7 +32,7 @@ def plain_loop(model, steps, decay, clip=1.0):
     optimizer = torch.optim.AdamW(groups, lr=1.0, betas=(0.9, 0.95), foreach=False, fused=False)
     stream = tiny.batches()
     for step in range(steps):
-        inputs, targets = next(stream)
+        inputs, targets, _ = next(stream)
         windows = torch.cat([inputs, targets[:, -1:]], dim=1)
         model(input_ids=windows, labels=windows).loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
@@ -80,7 +80,7 @@ def test_gradients_are_clipped_by_their_global_norm():
     norms = {}
     for clip in (math.inf, 1e-3):
         model = tiny.model()
-        optimizer = adamw(model, Optimisation())
+        optimizer = adamw(model.parameters(), Optimisation())
         optimizer.register_step_pre_hook(
             lambda *_, clip=clip, model=model: norms.update(
                 {clip: torch.cat([p.grad.flatten() for p in model.parameters()]).norm().item()}
@@ -101,8 +101,8 @@ def test_same_seed_same_bits():
 def test_losses_are_reported_step_by_step_and_fall():
     model, seen = tiny.model(), []
     window = tiny.token_ids(4, 13)
-    batch = (window[:, :-1], window[:, 1:])
-    optimizer = adamw(model, Optimisation())
+    batch = Batch(window[:, :-1], window[:, 1:])
+    optimizer = adamw(model.parameters(), Optimisation())
     settings = {"forward": lean_logits, "start": 5, "stop": 45, "clip_norm": 1.0}
     train(model, optimizer, iter([batch] * 40), lambda step: 0.01, after_step=lambda *a: seen.append(a), **settings)
     assert [step for step, _ in seen] == list(range(5, 45))
@@ -140,7 +140,7 @@ def test_saved_state_continues_with_the_same_bits(changes, tmp_path):
     at_half = run(half, Optimisation(), steps=4)
     save_weights(half, tmp_path)
     save_optimizer(half, at_half, tmp_path)
-    optimizer = adamw(resumed, Optimisation())
+    optimizer = adamw(resumed.parameters(), Optimisation())
     load_state(resumed, optimizer, tmp_path)
     run(resumed, Optimisation(), steps=10, start=4, optimizer=optimizer)
     assert tiny.same_bits(tiny.weights_of(whole), tiny.weights_of(resumed))

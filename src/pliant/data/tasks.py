@@ -21,11 +21,13 @@ class EncodedSplit:
     """Rows of token ids; `targets` is `IGNORED` wherever no loss is taken (prompts, padding).
 
     `block_starts` holds the first row of each block whose losses are summed; None: blocks of equally many rows.
+    `segments` holds the segment number of each position of packed rows, which see nothing of each other.
     """
 
     inputs: Int[np.ndarray, "rows length"]
     targets: Int[np.ndarray, "rows length"]
     block_starts: Int[np.ndarray, " blocks"] | None = None
+    segments: Int[np.ndarray, "rows length"] | None = None
 
     def __len__(self) -> int:
         return len(self.inputs)

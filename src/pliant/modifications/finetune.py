@@ -1,23 +1,27 @@
 """Full fine-tuning at one learning rate, through the one training loop."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from pliant.data.tasks import EncodedSplit, EncodedTask
+from pliant.data.tasks import EncodedTask
 from pliant.data.windows import WindowSource
 from pliant.modifications.adapters import LowRank
 from pliant.modifications.regularise.method import Regulariser
 from pliant.modifications.variant import Variant
 from pliant.records.identity import Json
-from pliant.training.decoder import Forward
-from pliant.training.loop import Batch, Diverged, Optimisation, adamw, train
+from pliant.training.decoder import Forward, keeps_segments_apart, transformers_logits
+from pliant.training.early_stop import EarlyStop, Lowest
+from pliant.training.loop import Diverged, Objective, Optimisation, adamw, never, the_loss, train
+from pliant.training.precision import Precision, in_precision
+from pliant.training.recomputation import recomputed
 from pliant.training.schedules import Schedule
+from pliant.training.task_batches import mean_loss, shuffled_batches
 
 STEPS = 100
 """Of a fine-tune that says nothing else; labels name other numbers."""
@@ -29,14 +33,28 @@ class FineTune:
 
     The default is cosine to zero with 10 % warm-up and no weight decay, all weights, fp32. The order of the examples
     depends on the seed alone, so it is common to all checkpoints, rates and methods. An `adapter` trains a few weights
-    of its own instead; a `regulariser` holds on to the base.
+    of its own instead; a `regulariser` holds on to the base. `precision` is that of the forward pass; `micro_batch`
+    examples go through it at a time, with the gradient of the whole batch up to rounding. `epochs` is what `steps` were
+    asked for as, and names them.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
     IDENTITY: ClassVar = frozenset(
-        {"task", "strength", "steps", "batch", "schedule", "optimisation", "adapter", "regulariser"}
+        {
+            "task",
+            "strength",
+            "steps",
+            "batch",
+            "schedule",
+            "optimisation",
+            "adapter",
+            "regulariser",
+            "precision",
+            "micro_batch",
+            "stop_early",
+        }
     )
-    RUNTIME: ClassVar[frozenset[str]] = frozenset()
+    RUNTIME: ClassVar = frozenset({"epochs", "gradient_checkpointing"})
     KIND: ClassVar = "fine-tune"
 
     task: str
@@ -47,6 +65,11 @@ class FineTune:
     optimisation: Optimisation = field(default_factory=lambda: Optimisation(weight_decay=0.0))
     adapter: LowRank | None = None
     regulariser: Regulariser | None = None
+    precision: Precision | None = None
+    micro_batch: int | None = None
+    stop_early: EarlyStop | None = None
+    epochs: float | None = None
+    gradient_checkpointing: bool = False
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.strength) and self.strength >= 0):
@@ -57,17 +80,36 @@ class FineTune:
             raise ValueError("fine-tuning schedules are cosine, linear or constant; wsd is for ladders")
         if self.adapter is not None and self.regulariser is not None:
             raise ValueError("an adapter and a regulariser are two methods; give each an entry of its own")
+        if self.micro_batch is not None and not 1 <= self.micro_batch < self.batch:
+            raise ValueError(
+                f"micro_batch must be from 1 to {self.batch - 1}, below the batch of {self.batch}, "
+                f"got {self.micro_batch}; leave it out to take a batch at once"
+            )
+        if self.stop_early is not None and self.stop_early.every >= self.steps:
+            raise ValueError(
+                f"stop_early evaluates every {self.stop_early.every} updates, and there are {self.steps}: "
+                "it has no effect; lower every, or leave stop_early out"
+            )
 
     @property
     def label(self) -> str:
         method = self.adapter or self.regulariser
-        steps = f", {self.steps} steps" if self.steps != STEPS else ""
-        return f"fine-tune {self.task}{steps}" + (f", {method.label}" if method is not None else "")
+        length = f"{self.epochs:g} epochs" if self.epochs is not None else f"{self.steps} steps"
+        parts = [
+            f"fine-tune {self.task}",
+            length if self.epochs is not None or self.steps != STEPS else "",
+            "bf16" if self.precision is not None else "",
+            self.stop_early.label if self.stop_early is not None else "",
+            method.label if method is not None else "",
+        ]
+        return ", ".join(part for part in parts if part)
 
     @property
     def plain(self) -> bool:
-        """Whether it is full fine-tuning on the task alone, which may be trained side by side."""
-        return self.adapter is None and self.regulariser is None
+        """Whether it is full fine-tuning on the task alone, in fp32, a batch at once and to its end: such may be
+        trained side by side."""
+        unusual = (self.adapter, self.regulariser, self.precision, self.micro_batch, self.stop_early)
+        return all(setting is None for setting in unusual)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -84,43 +126,112 @@ class Ground:
 
 
 def finetuned_variant(settings: FineTune, model: Any, ground: Ground, seed: int) -> Iterator[Variant]:
-    """Fine-tune `model` in place and hand it over once. Rate 0 changes nothing and is not run."""
+    """Fine-tune `model` in place and hand it over once. Rate 0 changes nothing and is not run.
+
+    Raises:
+        ValueError: the rows are packed, and the model's class cannot keep their segments apart.
+    """
     if settings.strength == 0:
         yield Variant()
         return
-    task, forward = ground.task, ground.forward
-    device = next(model.parameters()).device
+    _check_packing(model, ground.task)
+    yield trained_variant(settings, model, ground, seed, list(model.parameters()))
+
+
+def _check_packing(model: Any, task: EncodedTask) -> None:
+    train = task.splits["train"]
+    row = torch.from_numpy(train.inputs[:1]).to(next(model.parameters()).device)
+    if train.segments is not None and not keeps_segments_apart(model, row):
+        raise ValueError(
+            f"{type(model).__name__} does not keep examples apart that are packed into one row; set pack: false "
+            f"for the task {task.name}"
+        )
+
+
+def trained_variant(
+    settings: FineTune,
+    model: Any,
+    ground: Ground,
+    seed: int,
+    parameters: Sequence[Tensor],
+    objective: Objective = the_loss,
+) -> Variant:
+    """Train `parameters` of `model`, and no others, in place as `settings` say, and tell what came of it.
+
+    Raises:
+        ValueError: the device, or the model's class, does not do what `settings` ask of it.
+    """
     losses: list[float] = []
     try:
-        train(
-            model,
-            adamw(model, settings.optimisation),
-            shuffled_batches(task.splits["train"], settings.batch, seed, device),
-            lambda step: settings.schedule.learning_rate(settings.strength, step, settings.steps),
-            forward=forward,
-            start=0,
-            stop=settings.steps,
-            clip_norm=settings.optimisation.clip_norm,
-            after_step=lambda step, loss: losses.append(loss),
-        )
+        with _alone(model, parameters), recomputed(model, settings.gradient_checkpointing):
+            details = _train(settings, model, ground, seed, parameters, objective, losses)
     except Diverged as error:
         model.eval()
-        yield Variant(diverged=True, details={"diverged_at_step": error.step}, losses=tuple(losses))
-        return
-    finite = all(bool(torch.isfinite(p).all()) for p in model.parameters())
+        return Variant(diverged=True, details={"diverged_at_step": error.step}, losses=tuple(losses))
+    finite = all(bool(torch.isfinite(p).all()) for p in parameters)
+    return Variant(diverged=not finite, details=details, losses=tuple(losses))
+
+
+def _train(
+    settings: FineTune,
+    model: Any,
+    ground: Ground,
+    seed: int,
+    parameters: Sequence[Tensor],
+    objective: Objective,
+    losses: list[float],
+) -> dict[str, Json]:
+    """Train; `losses` takes the loss of each step. What there is to tell of it."""
+    device = next(model.parameters()).device
+    forward = forward_of(settings, ground, device)
+    lowest = _lowest(settings, model, ground, parameters, forward)
+    train(
+        model,
+        adamw(parameters, settings.optimisation),
+        shuffled_batches(ground.task.splits["train"], settings.batch, seed, device),
+        lambda step: settings.schedule.learning_rate(settings.strength, step, settings.steps),
+        forward=forward,
+        start=0,
+        stop=settings.steps,
+        clip_norm=settings.optimisation.clip_norm,
+        micro_batch=settings.micro_batch,
+        objective=objective,
+        after_step=lambda step, loss: losses.append(loss),
+        finished=lowest or never,
+    )
     details: dict[str, Json] = {"train_loss_first": losses[0], "train_loss_last": losses[-1]}
-    yield Variant(diverged=not finite, details=details, losses=tuple(losses))
+    return details if lowest is None else {**details, **lowest.restore()}
 
 
-def shuffled_batches(split: EncodedSplit, rows: int, seed: int, device: torch.device | str) -> Iterator[Batch]:
-    """Endless batches: every epoch a new order, keyed by `seed` and the epoch."""
-    epoch, order = 0, np.empty(0, dtype=np.int64)
-    while True:
-        while len(order) < rows:
-            order = np.concatenate([order, np.random.default_rng([seed, epoch]).permutation(len(split))])
-            epoch += 1
-        chosen, order = order[:rows], order[rows:]
-        yield (
-            torch.from_numpy(split.inputs[chosen]).to(device),
-            torch.from_numpy(split.targets[chosen]).to(device),
-        )
+def forward_of(settings: FineTune, ground: Ground, device: torch.device) -> Forward:
+    """The forward pass of `ground`; in another precision it is transformers' own.
+
+    Raises:
+        ValueError: `device` does not compute in that precision.
+    """
+    if settings.precision is None:
+        return ground.forward
+    return in_precision(transformers_logits, settings.precision, device)
+
+
+def _lowest(
+    settings: FineTune, model: Any, ground: Ground, parameters: Sequence[Tensor], forward: Forward
+) -> Lowest | None:
+    if settings.stop_early is None:
+        return None
+    split, rows = ground.task.splits["validation"], settings.micro_batch or settings.batch
+    return Lowest(settings.stop_early, settings.steps, parameters, lambda: mean_loss(model, split, forward, rows))
+
+
+@contextmanager
+def _alone(model: Any, parameters: Sequence[Tensor]) -> Iterator[None]:
+    """Within, `parameters` are the only ones of `model` that get a gradient."""
+    chosen, others = {id(p) for p in parameters}, [p for p in model.parameters() if p.requires_grad]
+    others = [p for p in others if id(p) not in chosen]
+    for parameter in others:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in others:
+            parameter.requires_grad_(True)

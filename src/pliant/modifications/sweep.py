@@ -8,10 +8,11 @@ import torch
 
 from pliant.checkpoints.weights import canonical_tensors
 from pliant.data.tasks import EncodedTask
-from pliant.modifications.finetune import FineTune, shuffled_batches
+from pliant.modifications.finetune import FineTune
 from pliant.modifications.variant import Variant
 from pliant.records.identity import Json
 from pliant.training.stack import Trained, stacking_pays, train_stack
+from pliant.training.task_batches import shuffled_batches
 
 
 def in_one_sweep(first: FineTune, second: FineTune) -> bool:
@@ -20,11 +21,14 @@ def in_one_sweep(first: FineTune, second: FineTune) -> bool:
 
 
 def sweeps_pay(settings: FineTune, model: Any, task: EncodedTask) -> bool:
-    """Whether `settings` is better run stacked with the other rates of its sweep; rate 0 needs no run at all."""
+    """Whether `settings` is better run stacked with the other rates of its sweep; rate 0 needs no run at all, and
+    packed rows go through transformers, one rate after the other."""
+    split = task.splits["train"]
     return (
         settings.plain
         and settings.strength > 0
-        and stacking_pays(model, settings.batch * task.splits["train"].inputs.shape[1])
+        and split.segments is None
+        and stacking_pays(model, settings.batch * split.inputs.shape[1])
     )
 
 

@@ -6,7 +6,7 @@ from pliant.report.confounds import confound_sentences, confounds, init_scaled, 
 from pliant.report.finding import Finding, unjudged
 from pliant.report.sentences import FEW_SEEDS, strength_name
 from pliant.report.study import Study, budget_name, capital, phrase
-from pliant.statistics import Series, base_of
+from pliant.statistics import Series, Sweep, base_of
 
 
 def caveats(study: Study, findings: Sequence[Finding]) -> tuple[str, ...]:
@@ -18,6 +18,7 @@ def caveats(study: Study, findings: Sequence[Finding]) -> tuple[str, ...]:
         *_order(study),
         *_seeds(study),
         *_confounds(study),
+        *_all_diverged(study),
         *_grids(study),
     )
 
@@ -106,6 +107,24 @@ def _few(names: Sequence[str]) -> str:
     return ", ".join(distinct[:6]) + (f" and {len(distinct) - 6} more" if len(distinct) > 6 else "")
 
 
+def _all_diverged(study: Study) -> Iterator[str]:
+    """Sweeps, or points of them, that have no tuned rate and so no place in a curve."""
+    for sweep in study.sweeps:
+        if lost := sweep.all_diverged():
+            where = ", ".join(budget_name(b, sweep.names) for b in sorted({budget for _, budget in lost}))
+            smallest = min(p.rate for at in lost for p in sweep.rates[at] if p.rate > 0)
+            yield (
+                f"{capital(phrase(sweep.label))}{_place(study, sweep)}: every rate diverged at {where} "
+                f"({len(lost)} of {len(sweep.rates)} checkpoints have no tuned rate); add smaller rates than "
+                f"{smallest:g}, or let `pliant run --extend-grids` do so."
+            )
+
+
+def _place(study: Study, sweep: Sweep) -> str:
+    place = study.places[sweep.trajectory, sweep.members]
+    return f" ({place})" if place else ""
+
+
 def _grids(study: Study) -> Iterator[str]:
     for sweep in study.sweeps:
         short = [(at, tuned) for at, tuned in sweep.tuned().items() if tuned.grid_too_short]
@@ -113,10 +132,8 @@ def _grids(study: Study) -> Iterator[str]:
             budgets = sorted({at[1] for at, _ in short})
             where = ", ".join(budget_name(b, sweep.names) for b in budgets)
             ends = " and ".join(sorted({str(tuned.grid_too_short) for _, tuned in short}))
-            place = study.places[sweep.trajectory, sweep.members]
-            members = f" ({place})" if place else ""
             yield (
-                f"{capital(phrase(sweep.label))}{members}: the best rate sits at the {ends} end of the grid at "
-                f"{where}, in {len(short)} of {len(sweep.rates)} checkpoints; the tuned loss there is an upper bound. "
+                f"{capital(phrase(sweep.label))}{_place(study, sweep)}: the best rate sits at the {ends} end of "
+                f"the grid at {where}, in {len(short)} of {len(sweep.rates)} checkpoints; the tuned loss there is an upper bound. "
                 "`pliant run --extend-grids` adds rates there."
             )

@@ -27,9 +27,12 @@ def sweep_trends(study: Study) -> tuple[SweepTrend, ...]:
 
 
 def short_grids(study: Study) -> dict[str, set[str]]:
-    """Fine-tuning label -> the ends ("low", "high") of its grid at which a best rate sits."""
+    """Fine-tuning label -> the ends ("low", "high") of its grid at which a best rate sits, or lies beyond: where every
+    rate diverged, the grid ends too high."""
     ends: dict[str, set[str]] = {}
     for sweep in study.sweeps:
+        if sweep.all_diverged():
+            ends.setdefault(sweep.label, set()).add("low")
         for tuned in sweep.tuned().values():
             if tuned.grid_too_short:
                 ends.setdefault(sweep.label, set()).add(tuned.grid_too_short)

@@ -46,6 +46,11 @@ class Sweep:
         """(seed, budget) -> the tuned rate; a point whose rates all diverged is left out."""
         return _tuned(self.rates)
 
+    def all_diverged(self) -> tuple[At, ...]:
+        """(seed, budget) of the points at which rates were tried and every one diverged."""
+        tried = {at: points for at, points in self.rates.items() if any(p.rate > 0 for p in points)}
+        return tuple(at for at, points in tried.items() if not _trained(points))
+
     def curve(self, of: Callable[[TunedRate], float]) -> Curve:
         """One number of the tuned rate over budgets, e.g. `lambda t: t.task_loss`."""
         return self._curve("tuned", lambda rates: {at: of(tuned) for at, tuned in _tuned(rates).items()})

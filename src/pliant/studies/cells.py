@@ -79,7 +79,8 @@ def cells_of(
             if not isinstance(change, Interpolate) or change.partner in partners:
                 yield cell(change, 0, tuple(shared))
         if entry.fine_tune is not None:
-            for tuning in entry.fine_tune.modifications():
+            rows = len(materials.tasks[entry.fine_tune.task].splits["train"])
+            for tuning in entry.fine_tune.modifications(rows):
                 for seed in entry.fine_tune.seeds:
                     yield cell(tuning, seed, (*shared, on_tasks[tuning.task], *trained))
 

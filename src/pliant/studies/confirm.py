@@ -99,7 +99,7 @@ def _needed(
         if direct is not None and any(c.label == m.label for c in contrasts for m in direct.modifications()):
             kept.append(entry)
         if entry.fine_tune is not None:
-            labels_of_task = {m.label for m in entry.fine_tune.modifications()}
-            if any(c.modification == "fine-tune" and c.label in labels_of_task for c in contrasts):
+            names = entry.fine_tune.labels()
+            if any(c.modification == "fine-tune" and c.label in names for c in contrasts):
                 kept.append(entry)
     return tuple(kept)

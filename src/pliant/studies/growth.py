@@ -23,7 +23,7 @@ def _extended(entry: ModificationSpec, ends: Mapping[str, Collection[str]]) -> M
     tuning = entry.fine_tune
     if tuning is None:
         return entry
-    wanted = {end for m in tuning.modifications() for end in ends.get(m.label, ())}
+    wanted = {end for label in tuning.labels() for end in ends.get(label, ())}
     added = (*tuning.added_rates, *_more(tuning, wanted))
     return entry.model_copy(update={"fine_tune": tuning.model_copy(update={"added_rates": added})})
 

@@ -1,5 +1,6 @@
 """The modifications a study may ask for, with their strengths."""
 
+import math
 from collections.abc import Callable
 from typing import Annotated, Literal
 
@@ -22,10 +23,14 @@ from pliant.modifications.regularise.method import (
 )
 from pliant.modifications.wanda import Wanda
 from pliant.studies.sections import ChoiceSection, Section, Seeds, TokenCount, different
+from pliant.training.early_stop import EarlyStop
 from pliant.training.loop import Optimisation
+from pliant.training.precision import Precision
 from pliant.training.schedules import Schedule
 
 Amounts = Annotated[tuple[float, ...], Field(min_length=1), AfterValidator(different)]
+_MANY_ROWS = 1_000_000_000
+"""Of a task that is not open: what does not depend on its rows holds for these."""
 _REGULARISERS: dict[str, Callable[..., Regulariser]] = {
     "anchor": Anchor,
     "ewc": ElasticWeights,
@@ -156,9 +161,13 @@ class RegulariseSpec(Section):
         return self
 
 
-class FineTuneSpec(Section):
+class FineTuneSpec(ChoiceSection):
     """Fine-tuning on `task` at each of `learning_rates`, for each of `seeds`: all weights, or an `adapter`; plain, or
     regularised at each of some amounts. A method has an entry of its own, as its best rates are its own.
+
+    It lasts `steps` updates, or `epochs` of the training rows of the task. `precision` is that of the forward pass,
+    `micro_batch` the rows that go through it at once; `gradient_checkpointing` saves memory for time. `stop_early` ends
+    it where the validation loss of the task no longer falls.
 
     `added_rates` are those with which pliant made a grid longer whose best rate lay at its edge; they stay with the
     study's folder.
@@ -168,32 +177,50 @@ class FineTuneSpec(Section):
     learning_rates: Annotated[tuple[float, ...], Field(min_length=1)]
     added_rates: tuple[float, ...] = ()
     steps: int = STEPS
+    epochs: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     batch: int = 16
+    micro_batch: int | None = None
     seeds: Seeds = (0,)
     schedule: Schedule = Schedule(kind="cosine", warmup_fraction=0.1)
     optimisation: Optimisation = Optimisation(weight_decay=0.0)
+    precision: Precision | None = None
+    gradient_checkpointing: bool = False
+    stop_early: EarlyStop | None = None
     adapter: LowRank | None = None
     regularise: RegulariseSpec | None = None
 
-    def modifications(self) -> list[FineTune]:
+    def modifications(self, rows: int) -> list[FineTune]:
+        """The fine-tunes on a task of `rows` training rows: epochs are steps = ceil(epochs x rows / batch)."""
         return [
             FineTune(
                 task=self.task,
                 strength=rate,
-                steps=self.steps,
+                steps=self.steps if self.epochs is None else math.ceil(self.epochs * rows / self.batch),
                 batch=self.batch,
                 schedule=self.schedule,
                 optimisation=self.optimisation,
                 adapter=self.adapter,
                 regulariser=regulariser,
+                precision=self.precision,
+                micro_batch=self.micro_batch,
+                stop_early=self.stop_early,
+                epochs=self.epochs,
+                gradient_checkpointing=self.gradient_checkpointing,
             )
             for regulariser in (self.regularise.regularisers() if self.regularise is not None else [None])
             for rate in (*self.learning_rates, *self.added_rates)
         ]
 
+    def labels(self) -> set[str]:
+        """What its fine-tunes are called, which does not depend on the rows of the task."""
+        return {m.label for m in self.modifications(_MANY_ROWS)}
+
+    def idle(self) -> dict[str, str]:
+        return {} if self.epochs is None else {"steps": f"epochs: {self.epochs:g}"}
+
     @model_validator(mode="after")
     def _check(self) -> "FineTuneSpec":
-        self.modifications()
+        self.modifications(_MANY_ROWS)
         return self
 
 

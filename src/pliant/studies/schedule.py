@@ -1,5 +1,6 @@
 """The tasks that make what a study lacks: fetch, train, measure, release."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -106,16 +107,28 @@ def _cost(cell: CellPlan, group: GroupPlan) -> Cost:
         copies = cell.modification.draws * (1 + cell.modification.antithetic)
         return Cost(evaluated_tokens=held_out * copies, drawn=copies * group.parameters)
     if isinstance(cell.modification, FineTune):
-        return Cost(
-            updates=cell.modification.steps if cell.modification.strength else 0,
-            update_tokens=cell.modification.batch * group.materials.context,
-            evaluated_tokens=held_out + on_task,
-        )
+        return _tuning_cost(cell.modification, group, held_out + on_task)
     if isinstance(cell.modification, Wanda):
         return Cost(evaluated_tokens=held_out + PASSES * cell.modification.calibration_tokens)
     if cell.modification is not None:
         return Cost(evaluated_tokens=held_out)
     return Cost(evaluated_tokens=held_out + on_task * len(group.materials.tasks))
+
+
+def _tuning_cost(tuning: FineTune, group: GroupPlan, measured: int) -> Cost:
+    """Each micro-batch has the fixed cost of an update; recomputation is a forward pass more; stopping early saves
+    nothing that can be counted on."""
+    if not tuning.strength:
+        return Cost(evaluated_tokens=measured)
+    context, passes = group.materials.context, math.ceil(tuning.batch / (tuning.micro_batch or tuning.batch))
+    again = tuning.steps * tuning.batch * context if tuning.gradient_checkpointing else 0
+    stop = tuning.stop_early
+    watched = math.ceil(tuning.steps / stop.every) * group.materials.task_rows * context if stop is not None else 0
+    return Cost(
+        updates=tuning.steps * passes,
+        update_tokens=tuning.batch * context // passes,
+        evaluated_tokens=measured + again + watched,
+    )
 
 
 def _held_out_tokens(group: GroupPlan) -> int:

@@ -209,6 +209,12 @@ class StudySpec(Section):
                     f"{trajectory.name} merges {trajectory.merge.of!r}; give the name of a ladder or of a trajectory "
                     f"of checkpoints in this study ({known})"
                 )
+        recomputing = any(m.fine_tune is not None and m.fine_tune.gradient_checkpointing for m in self.modifications)
+        if recomputing and (self.numerics.forward != "transformers" or self.numerics.sweep != "single"):
+            raise ValueError(
+                "gradient_checkpointing is of transformers' own forward pass: give numerics with "
+                "forward: transformers and sweep: single, or leave it out"
+            )
         kinds = ("none", *(name.replace("_", "-") for name in ModificationSpec.model_fields))
         for entry in self.evaluations:
             for name in entry.on or ():

@@ -35,6 +35,7 @@ from pliant.studies.spec import (
     StudySpec,
     TrajectorySpec,
 )
+from pliant.training.early_stop import EarlyStop
 from pliant.training.loop import Optimisation
 from pliant.training.pretraining import Recipe
 from pliant.training.schedules import Schedule
@@ -168,6 +169,6 @@ def _known_keys() -> set[str]:
         HeldOutSpec,
         *SECTIONS,
     )
-    settings = (Recipe, Schedule, Optimisation, Architecture, Numerics, LowRank, TextFiles, HubText)
+    settings = (Recipe, Schedule, Optimisation, EarlyStop, Architecture, Numerics, LowRank, TextFiles, HubText)
     keys = {field.alias or name for model in models for name, field in model.model_fields.items()}
     return keys | {name for kind in settings for name in kind.__dataclass_fields__}

@@ -6,17 +6,25 @@ one product and the rotation is applied to queries and keys together. The logits
 fp32 rounding (a test holds them to it), and the parameters are the model's, so nothing is converted.
 """
 
-from collections.abc import Callable
+import inspect
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-Forward = Callable[[Any, Int[Tensor, "batch length"]], Float[Tensor, "batch length vocabulary"]]
-"""From a model and input ids to the logits after each of them."""
+SAME = 1e-4
+"""Of the largest logit: fp32 rounding is far below, a token too many far above."""
+
+
+class Forward(Protocol):
+    """From a model and input ids to the logits after each of them; a segment of a packed row sees only itself."""
+
+    def __call__(
+        self, model: Any, inputs: Int[Tensor, "batch length"], segments: Int[Tensor, "batch length"] | None = None
+    ) -> Float[Tensor, "batch length vocabulary"]: ...
 
 
 def choose_forward(model: Any, kind: Literal["lean", "transformers"]) -> Forward:
@@ -24,10 +32,40 @@ def choose_forward(model: Any, kind: Literal["lean", "transformers"]) -> Forward
     return lean_logits if kind == "lean" and fits(model) else transformers_logits
 
 
-def transformers_logits(model: Any, inputs: Int[Tensor, "batch length"]) -> Float[Tensor, "batch length vocabulary"]:
-    """The logits as transformers computes them: the plain path, to which the lean one is held."""
-    logits: Tensor = model(input_ids=inputs, use_cache=False).logits
+def transformers_logits(
+    model: Any, inputs: Int[Tensor, "batch length"], segments: Int[Tensor, "batch length"] | None = None
+) -> Float[Tensor, "batch length vocabulary"]:
+    """The logits as transformers computes them: the plain path, to which the lean one is held.
+
+    Positions that begin again within a row are how transformers is told of packed rows; from these it makes the mask
+    that its attention, sliding windows included, takes.
+    """
+    packed = {} if segments is None else {"position_ids": packed_positions(segments)}
+    logits: Tensor = model(input_ids=inputs, use_cache=False, **packed).logits
     return logits
+
+
+def packed_positions(segments: Int[Tensor, "batch length"]) -> Int[Tensor, "batch length"]:
+    """0, 1, 2, ... within each run of equal segment numbers."""
+    index = torch.arange(segments.shape[1], device=segments.device).expand_as(segments)
+    begins = torch.ones_like(segments, dtype=torch.bool)
+    begins[:, 1:] = segments[:, 1:] != segments[:, :-1]
+    return index - (index * begins).cummax(dim=1).values
+
+
+def keeps_segments_apart(model: Any, row: Int[Tensor, "1 length"]) -> bool:
+    """Whether the second half of `row`, packed behind the first, has the logits that it has alone.
+
+    Not every class has: some number positions themselves, some make a mask of their own, recurrent ones carry state.
+    """
+    if "position_ids" not in inspect.signature(model.forward).parameters:
+        return False
+    index = torch.arange(row.shape[1], device=row.device).expand_as(row)
+    half = row.shape[1] // 2
+    with torch.inference_mode():
+        alone = transformers_logits(model, row[:, half:])
+        packed = transformers_logits(model, row, (index >= half).int())[:, half:]
+    return bool((packed - alone).abs().max() <= SAME * alone.abs().max())
 
 
 def fits(model: Any) -> bool:
@@ -48,8 +86,12 @@ def fits(model: Any) -> bool:
     )
 
 
-def lean_logits(model: Any, inputs: Int[Tensor, "batch length"]) -> Float[Tensor, "batch length vocabulary"]:
-    """The logits after each input token."""
+def lean_logits(
+    model: Any, inputs: Int[Tensor, "batch length"], segments: Int[Tensor, "batch length"] | None = None
+) -> Float[Tensor, "batch length vocabulary"]:
+    """The logits after each input token; packed rows go through transformers."""
+    if segments is not None:
+        return transformers_logits(model, inputs, segments)
     heads = model.config.num_attention_heads
     epsilon = model.config.rms_norm_eps
     hidden = F.embedding(inputs, model.model.embed_tokens.weight)

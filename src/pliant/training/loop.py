@@ -1,19 +1,30 @@
 """The one training loop: pre-training and every kind of fine-tuning go through it."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pliant.training.cross_entropy import mean_cross_entropy
+from pliant.training.cross_entropy import IGNORED, mean_cross_entropy
 from pliant.training.decoder import Forward
 
-Batch = tuple[Int[Tensor, "batch length"], Int[Tensor, "batch length"]]
-"""Inputs and targets; targets[i, t] follows inputs[i, :t + 1]."""
+
+class Batch(NamedTuple):
+    """Inputs and targets; targets[i, t] follows inputs[i, :t + 1], of a packed row those of the same segment."""
+
+    inputs: Int[Tensor, "batch length"]
+    targets: Int[Tensor, "batch length"]
+    segments: Int[Tensor, "batch length"] | None = None
+
+    def split(self, rows: int) -> Iterator["Batch"]:
+        """Its rows in order, `rows` at a time."""
+        for start in range(0, len(self.inputs), rows):
+            part = slice(start, start + rows)
+            yield Batch(self.inputs[part], self.targets[part], None if self.segments is None else self.segments[part])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +54,16 @@ Objective = Callable[[Float[Tensor, ""], int], Float[Tensor, ""]]
 """From the mean loss of the batch of a step to what is minimised."""
 
 
+def the_loss(loss: Float[Tensor, ""], step: int) -> Float[Tensor, ""]:
+    """The objective of plain training."""
+    return loss
+
+
+def never(step: int) -> bool:
+    """Train to the last step."""
+    return False
+
+
 class Diverged(ArithmeticError):
     """The loss or its gradient stopped being a finite number at `step`: a measurement, not a failure."""
 
@@ -51,13 +72,12 @@ class Diverged(ArithmeticError):
         self.step = step
 
 
-def adamw(model: Any, optimisation: Optimisation) -> torch.optim.AdamW:
-    """A fresh optimiser over `model`; tensors of fewer than two dimensions are not decayed."""
-    decayed = [p for p in model.parameters() if p.ndim >= 2]
-    kept = [p for p in model.parameters() if p.ndim < 2]
-    groups = [
-        {"params": decayed, "weight_decay": optimisation.weight_decay},
-        {"params": kept, "weight_decay": 0.0},
+def adamw(parameters: Iterable[Tensor], optimisation: Optimisation) -> torch.optim.AdamW:
+    """A fresh optimiser over `parameters`; tensors of fewer than two dimensions are not decayed."""
+    trained = list(parameters)
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": optimisation.weight_decay},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(
         [group for group in groups if group["params"]],
@@ -78,11 +98,14 @@ def train(
     start: int,
     stop: int,
     clip_norm: float,
-    objective: Objective = lambda loss, step: loss,
+    micro_batch: int | None = None,
+    objective: Objective = the_loss,
     after_step: Callable[[int, float], None] = lambda step, loss: None,
+    finished: Callable[[int], bool] = never,
 ) -> None:
-    """Take the updates `start` .. `stop - 1`, each on the next batch, in place.
+    """Take the updates `start` .. `stop - 1`, each on the next batch, in place, until one has `finished`.
 
+    With `micro_batch` a forward pass takes that many rows, and their gradients add up to that of the whole batch.
     `after_step` is told the loss of the batch before its update, without what `objective` adds.
 
     Raises:
@@ -91,15 +114,13 @@ def train(
     model.train()
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for step in range(start, stop):
-        inputs, targets = next(batches)
-        loss = mean_cross_entropy(forward(model, inputs), targets)
-        value = loss.item()
-        if not math.isfinite(value):
-            optimizer.zero_grad()
-            raise Diverged(step)
-        objective(loss, step).backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
-        if not math.isfinite(norm.item()):
+        batch = next(batches)
+        if micro_batch is None:
+            value = _backward(model, batch, forward, objective, step)
+        else:
+            value = _backward_in_parts(model, list(batch.split(micro_batch)), forward, objective, step, parameters)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, clip_norm) if math.isfinite(value) else None
+        if norm is None or not math.isfinite(norm.item()):
             optimizer.zero_grad()
             raise Diverged(step)
         for group in optimizer.param_groups:
@@ -107,4 +128,47 @@ def train(
         optimizer.step()
         optimizer.zero_grad()
         after_step(step, value)
+        if finished(step):
+            break
     model.eval()
+
+
+def _backward(model: Any, batch: Batch, forward: Forward, objective: Objective, step: int) -> float:
+    """The mean loss of `batch`, the gradient of the objective left with the weights if that is finite."""
+    loss = mean_cross_entropy(forward(model, batch.inputs, batch.segments), batch.targets)
+    value = loss.item()
+    if math.isfinite(value):
+        objective(loss, step).backward()  # type: ignore[no-untyped-call]
+    return value
+
+
+def _backward_in_parts(
+    model: Any,
+    parts: Sequence[Batch],
+    forward: Forward,
+    objective: Objective,
+    step: int,
+    parameters: Sequence[Tensor],
+) -> float:
+    """The same, one part of the batch after the other: loss = sum_i (n_i / n) loss_i over the n_i scored targets of
+    each, which is not the mean of their means.
+
+    The objective f(loss, theta) is taken once, of the whole: its gradient is df/dloss x that of the parts + df/dtheta.
+    """
+    scored = [int((part.targets != IGNORED).sum()) for part in parts]
+    value = 0.0
+    for part, count in zip(parts, scored, strict=True):
+        if count:
+            loss = mean_cross_entropy(forward(model, part.inputs, part.segments), part.targets)
+            loss = loss * (count / sum(scored))
+            value += loss.item()
+            loss.backward()  # type: ignore[no-untyped-call]
+    if math.isfinite(value):
+        whole = torch.tensor(value, device=parts[0].inputs.device, requires_grad=True)
+        total = objective(whole, step)
+        (factor,) = torch.autograd.grad(total, whole, retain_graph=True)
+        for parameter in parameters:
+            if parameter.grad is not None:
+                parameter.grad.mul_(factor)
+        total.backward()  # type: ignore[no-untyped-call]
+    return value

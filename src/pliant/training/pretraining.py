@@ -95,7 +95,7 @@ def run_segment(
     model = build_model(run.architecture, run.vocabulary_size, run.seed)
     model.set_attn_implementation(run.numerics.attention)
     model.to(run.numerics.device)
-    optimizer = adamw(model, run.recipe.optimisation)
+    optimizer = adamw(model.parameters(), run.recipe.optimisation)
     start = segment.start
     if (snapshot := latest_snapshot(scratch)) is not None:
         start, begin_from = snapshot
@@ -161,7 +161,7 @@ def _batches(source: WindowSource, rows: int, start: int, device: str) -> Iterat
     step = start
     while True:
         windows = torch.from_numpy(source.windows(step * rows, (step + 1) * rows)).to(device)
-        yield windows[:, :-1], windows[:, 1:]
+        yield Batch(windows[:, :-1], windows[:, 1:])
         step += 1
 
 

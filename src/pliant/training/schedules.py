@@ -15,6 +15,10 @@ class Schedule:
     - `cosine`: to `floor` x peak along half a cosine;
     - `linear`: to `floor` x peak along a line;
     - `constant`.
+
+    The rates are those of transformers' get_{cosine,cosine_with_min_lr,linear,constant}_schedule_with_warmup, but for
+    one thing: warm-up ends one update sooner, rate (step + 1) / warmup instead of step / warmup, as an update at rate 0
+    would be wasted. A share of warm-up is rounded to the nearest step.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}

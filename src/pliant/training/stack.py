@@ -56,7 +56,7 @@ def train_stack(
     history: list[list[float]] = []
     diverged: list[int | None] = [None] * len(rates)
     for step in range(steps):
-        inputs, targets = next(batches)
+        inputs, targets, _ = next(batches)
         losses = mean_cross_entropies(stacked_logits(model, layout.views(weights), inputs), targets)
         (gradient,) = torch.autograd.grad(losses.sum(), weights)
         history.append(losses.tolist())
