@@ -163,9 +163,9 @@ def _lines(found: "Estimate") -> "Iterator[tuple[str, str]]":
     bound = "at most " if found.at_most else ""
     text = "of unknown size" if found.text_download is None else _bytes(found.text_download)
     yield "cells", f"{bound}{found.cells:,}"
+    yield "download", f"text {text}; data of tasks and benchmarks not counted"
     if found.weights_download:
-        yield "download", f"weights {bound}{_bytes(found.weights_download)}"
-    yield "", f"text {text}; data of tasks and benchmarks not counted"
+        yield "", f"weights {bound}{_bytes(found.weights_download)}"
     yield from _disk(found)
     yield "memory", f"{_bytes(found.memory_bytes)} on one device at most, where the largest batch trains:"
     yield "", "16 bytes a parameter (fp32 weights, gradients, AdamW), 34 a token, layer and unit of width in bf16"

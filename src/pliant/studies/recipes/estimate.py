@@ -26,7 +26,6 @@ PACKED_BYTES = 2
 """A token of packed text, for vocabularies up to 65,536."""
 LAPTOP_FLOP = 1e16
 """A day on one core."""
-WEEKS_OF_ONE_GPU = 24 * 14
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,12 +102,11 @@ class Estimate:
 
     @property
     def size_class(self) -> str:
-        """laptop, one GPU (80 GB, up to two weeks of an H100), or cluster."""
+        """ "laptop", the smallest accelerator by memory that holds it ("A100 80 GB"), or "no single GPU"."""
         if self.flop <= LAPTOP_FLOP:
             return "laptop"
-        h100 = ACCELERATORS[1]
-        fits = self.memory_bytes <= h100.memory_bytes and h100.hours(self.work) <= WEEKS_OF_ONE_GPU
-        return "one GPU" if fits else "cluster"
+        fitting = [each.name for each in ACCELERATORS if self.memory_bytes <= each.memory_bytes]
+        return fitting[0] if fitting else "no single GPU"
 
     def to_json(self) -> Json:
         return {

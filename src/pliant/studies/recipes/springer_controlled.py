@@ -50,8 +50,8 @@ _PRETRAINING = (
         reason="unknown in the paper; the same lab's later code lowers it with budget, which would confound the axis",
     ),
     Default(
-        setting="pre-training batch and warm-up",
-        stands_in=f"{BATCH_WINDOWS} windows of 1,024 tokens, {WARMUP_STEPS:,} steps",
+        setting="pre-training batch, warm-up and precision",
+        stands_in=f"{BATCH_WINDOWS} windows of 1,024 tokens, {WARMUP_STEPS:,} steps, bf16 mixed precision",
         reason="unknown in the paper; the same lab's later code",
     ),
     Default(setting="seeds", stands_in="one run a budget", reason="unknown in the paper; add seeds for intervals"),
@@ -77,7 +77,7 @@ _TUNING = (
     ),
     Default(
         setting="fine-tuning schedule",
-        stands_in="AdamW without weight decay, 10 % warm-up, cosine to zero",
+        stands_in="AdamW without weight decay, 10 % warm-up, cosine to zero, bf16 mixed precision",
         reason="unknown in the paper; it says only that all but the rate is fixed",
     ),
     Default(
@@ -116,6 +116,8 @@ def _ladder(size: str, rate: float) -> TrajectorySpec:
         batch_windows=BATCH_WINDOWS,
         schedule=Schedule(kind="cosine", warmup_steps=WARMUP_STEPS),
         optimisation=Optimisation(weight_decay=0.1),
+        precision="bfloat16",
+        micro_batch=32,
     )
     ladder = LadderSpec(
         architecture=PRESETS[size], recipe=recipe, budgets=tuple(parse_tokens(budget) for budget in BUDGETS)
@@ -124,7 +126,9 @@ def _ladder(size: str, rate: float) -> TrajectorySpec:
 
 
 def _tuning(task: str, steps: int) -> FineTuneSpec:
-    return FineTuneSpec(task=task, learning_rates=RATES, steps=steps, batch=TUNED_BATCH)
+    return FineTuneSpec(
+        task=task, learning_rates=RATES, steps=steps, batch=TUNED_BATCH, micro_batch=32, precision="bfloat16"
+    )
 
 
 NOISE = StudyRecipe(

@@ -17,6 +17,7 @@ from pliant.studies.cells import Modification
 from pliant.studies.evaluation_spec import ChoicesSpec, EvaluationSettings, HarnessSpec
 from pliant.studies.ladder import Ladder
 from pliant.studies.materials import markov_language
+from pliant.studies.modification_spec import FineTuneSpec
 from pliant.studies.numerics import DEFAULT_CONTEXT
 from pliant.studies.recipes.sizes import VOCABULARIES, benchmark_tokens
 from pliant.studies.spec import ChooseSpec, LadderSpec, SpecError, StudySpec, TrajectorySpec
@@ -25,18 +26,25 @@ BYTES_PER_TOKEN = 4
 """A guess for subword tokenizers."""
 Phase = Literal["pre-training", "fine-tuning", "evaluation"]
 Precision = Literal["float32", "bfloat16"]
-PRODUCTS = {"pre-training": 6, "fine-tuning": 6, "evaluation": 2}
-"""FLOP a parameter and token: 2 forward, 4 backward."""
+FORWARD, BACKWARD = 2, 4
+"""FLOP a parameter and token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """Tokens through the model in one phase and precision, and the FLOP that they take."""
+    """Tokens through the model in one phase and precision. `recomputed`: each layer's forward pass is made twice."""
 
     phase: Phase
     precision: Precision
     tokens: int
-    flop: float
+    parameters: int
+    recomputed: bool = False
+
+    @property
+    def flop(self) -> float:
+        """parameters x tokens x 2 to read, 6 to train, 8 to train with layers computed again."""
+        passes = FORWARD if self.phase == "evaluation" else FORWARD * (1 + self.recomputed) + BACKWARD
+        return float(passes) * self.parameters * self.tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +61,8 @@ class Batch:
 class Workload:
     """One trajectory. `at_most` says that fewer checkpoints may be there than the choice asks for.
 
-    `cells` counts those of all checkpoints by kind of modification. `segments` are the ladder folders kept with
-    weights, `states` those with the optimiser, too; `batches` what is trained at once, in any of its phases.
+    `cells` counts those of all checkpoints by kind of modification, `batches` holds what is trained at once in any of
+    its phases, `weights_kept` and `states_kept` count the folders of a ladder and those among them with an optimiser.
     """
 
     name: str
@@ -92,17 +100,14 @@ def _workload(spec: StudySpec, entry: TrajectorySpec) -> Workload:
     cells = Counter[str]()
     for (change, _), times in planned.items():
         cells["none" if change is None else change.KIND] += times
-    tokens = Counter[tuple[Phase, Precision]]()
-    for (change, _), times in planned.items():
-        tokens["evaluation", "float32"] += times * _read(spec, change, context)
-        if isinstance(change, FineTune) and change.strength:
-            tokens["fine-tuning", _precision(change)] += times * change.steps * change.batch * context
+    work = _work(planned, spec, context)
+    batches = {_batch(change, context) for change, _ in planned if isinstance(change, FineTune) and change.strength}
     ladder = entry.ladder
     if ladder is not None:
-        tokens["pre-training", "float32"] += _pretraining_tokens(ladder)
-    batches = {_batch(change, context) for change, _ in planned if isinstance(change, FineTune) and change.strength}
-    if ladder is not None:
-        batches.add(Batch(tokens=ladder.recipe.batch_windows * context, precision="float32"))
+        at_once = (ladder.recipe.micro_batch or ladder.recipe.batch_windows) * context
+        precision = ladder.recipe.precision or "float32"
+        batches.add(Batch(tokens=at_once, precision=precision))
+        work["pre-training", precision, False] += _pretraining_tokens(ladder)
     folders = [] if ladder is None else _ladder(ladder).segments(_ladder(ladder).members())
     return Workload(
         name=entry.name,
@@ -111,9 +116,8 @@ def _workload(spec: StudySpec, entry: TrajectorySpec) -> Workload:
         at_most=at_most,
         cells=dict(cells),
         work=tuple(
-            Work(phase=phase, precision=precision, tokens=count, flop=float(PRODUCTS[phase]) * size.parameters * count)
-            for (phase, precision), count in tokens.items()
-            if count
+            Work(phase=phase, precision=precision, recomputed=again, tokens=count, parameters=size.parameters)
+            for (phase, precision, again), count in work.items()
         ),
         batches=tuple(sorted(batches, key=lambda batch: batch.tokens)),
         fetched=entry.checkpoints is not None,
@@ -122,12 +126,26 @@ def _workload(spec: StudySpec, entry: TrajectorySpec) -> Workload:
     )
 
 
-def _precision(change: FineTune) -> Precision:
-    return "float32"
+def _work(
+    planned: Mapping[tuple[Modification, int], int], spec: StudySpec, context: int
+) -> Counter[tuple[Phase, Precision, bool]]:
+    """The tokens of all cells. What a regulariser reads beside the task, and early stop, are not counted."""
+    work = Counter[tuple[Phase, Precision, bool]]()
+    for (change, _), times in planned.items():
+        work["evaluation", "float32", False] += times * _read(spec, change, context)
+        if isinstance(change, FineTune) and change.strength:
+            trained = times * change.steps * change.batch * context
+            work["fine-tuning", change.precision or "float32", change.gradient_checkpointing] += trained
+    return work
 
 
 def _batch(change: FineTune, context: int) -> Batch:
-    return Batch(tokens=change.batch * context, precision=_precision(change), adapter=change.adapter is not None)
+    return Batch(
+        tokens=(change.micro_batch or change.batch) * context,
+        precision=change.precision or "float32",
+        recomputed=change.gradient_checkpointing,
+        adapter=change.adapter is not None,
+    )
 
 
 def _size(spec: StudySpec, entry: TrajectorySpec) -> ModelSize:
@@ -201,7 +219,13 @@ def _cells(spec: StudySpec) -> Iterator[tuple[Modification, int]]:
                 yield from ((noise, block) for block in range(entry.noise.blocks + entry.noise.added_blocks))
         yield from ((change, 0) for change in (entry.direct.modifications() if entry.direct is not None else ()))
         if entry.fine_tune is not None:
-            yield from ((m, seed) for m in entry.fine_tune.modifications() for seed in entry.fine_tune.seeds)
+            yield from ((m, seed) for m in _tunes(entry.fine_tune) for seed in entry.fine_tune.seeds)
+
+
+def _tunes(spec: FineTuneSpec) -> list[FineTune]:
+    if spec.epochs is not None:
+        raise SpecError(f"fine-tuning on {spec.task}: how long epochs are is not known without its data; give steps")
+    return spec.modifications(rows=1)
 
 
 def _times(change: Modification, checkpoints: int) -> int:
