@@ -4,12 +4,20 @@ import difflib
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from pliant.studies.recipes import springer_controlled, springer_public
+from pliant.studies.recipes import springer_controlled, springer_mini, springer_public, tokens_or_decay
 from pliant.studies.recipes.recipe import StudyRecipe
 from pliant.studies.spec import SpecError
 
 RECIPES: Mapping[str, StudyRecipe] = MappingProxyType(
-    {recipe.name: recipe for recipe in (*springer_public.RECIPES, *springer_controlled.RECIPES)}
+    {
+        recipe.name: recipe
+        for recipe in (
+            *springer_public.RECIPES,
+            *springer_controlled.RECIPES,
+            *springer_mini.RECIPES,
+            *tokens_or_decay.RECIPES,
+        )
+    }
 )
 
 

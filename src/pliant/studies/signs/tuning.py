@@ -170,6 +170,18 @@ def rises_more(task: str, what: What, budget: int, against: int, *, more: str, l
     return rule
 
 
+def rises_more_reused(task: str, quantity: Quantity, budget: int, against: int) -> Rule:
+    """The contrast of the rate tuned once at the middle budget exceeds that of the tuned rate, paired by run."""
+    reused: What = "reused task loss" if quantity == "task loss" else "reused pre-training loss"
+
+    def rule(found: tuple[Reading, ...]) -> Judged:
+        sweep = _sweep_on(task, found)
+        more, less = (_rise_by_seed(_OF[what](sweep), budget, against) for what in (reused, quantity))
+        return positive(over_seeds({seed: more[seed] - less[seed] for seed in more if seed in less}))
+
+    return rule
+
+
 def _rise_by_seed(curve: Curve, budget: int, against: int) -> dict[int, float]:
     return {seed: curve.value(seed, budget) - curve.value(seed, against) for seed in curve.complete().seeds}
 
