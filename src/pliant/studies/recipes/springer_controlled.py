@@ -134,21 +134,21 @@ def _tuning(task: str, steps: int) -> FineTuneSpec:
 NOISE = StudyRecipe(
     name="springer2025-fig3",
     title="15M, 30M, 90M from 4B to 128B tokens of C4: Gaussian noise of fixed gamma",
-    place="section 3.3, figure 3",
+    place="Springer et al. 2025, section 3.3, figure 3",
     study=noise_study,
     defaults=(*_PRETRAINING, *_NOISE),
 )
 FIXED = StudyRecipe(
     name="springer2025-fig4",
     title="the same models fine-tuned on six sets at fixed rates",
-    place="section 3.4.1, figures 4 and 5",
+    place="Springer et al. 2025, section 3.4.1, figures 4 and 5",
     study=fine_tuning_study,
     defaults=(*_PRETRAINING, *_TUNING),
 )
 TUNED = StudyRecipe(
     name="springer2025-fig6",
     title="the same models fine-tuned on six sets at the tuned rate",
-    place="section 3.4.2, figure 6",
+    place="Springer et al. 2025, section 3.4.2, figure 6",
     study=fine_tuning_study,
     defaults=(*_PRETRAINING, *_TUNING),
     notes=("Reads the cells of springer2025-fig4: after it in the same folder nothing is measured again.",),

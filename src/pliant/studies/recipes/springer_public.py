@@ -198,7 +198,7 @@ def _recipe(base: Base, instructions: Instructions) -> StudyRecipe:
     return StudyRecipe(
         name=f"springer2025-{base.name}-{instructions.name}",
         title=f"{base.title} tuned on {instructions.title}",
-        place="section 2" if base is OLMO_1B else "section 2, App. E",
+        place=f"Springer et al. 2025, section 2{'' if base is OLMO_1B else ', App. E'}",
         study=partial(study_of, base, instructions),
         defaults=(base.chosen, *instructions.defaults, *SHARED),
         notes=base.notes,
