@@ -65,6 +65,13 @@ class FineTune:
         return f"fine-tune {self.task}{steps}" + (f", {method.label}" if method is not None else "")
 
     @property
+    def method(self) -> str | None:
+        """What it does that plain fine-tuning does not, without its amount: "anchor", "LoRA rank 8"."""
+        if self.regulariser is not None:
+            return self.regulariser.NAME
+        return self.adapter.label if self.adapter is not None else None
+
+    @property
     def plain(self) -> bool:
         """Whether it is full fine-tuning on the task alone, which may be trained side by side."""
         return self.adapter is None and self.regulariser is None

@@ -21,6 +21,7 @@ class Anchor:
 
     IDENTITY: ClassVar = frozenset({"amount"})
     RUNTIME: ClassVar[frozenset[str]] = frozenset()
+    NAME: ClassVar = "anchor"
 
     amount: float
 
@@ -29,7 +30,7 @@ class Anchor:
 
     @property
     def label(self) -> str:
-        return f"anchor {self.amount:g}"
+        return f"{self.NAME} {self.amount:g}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,7 @@ class ElasticWeights:
 
     IDENTITY: ClassVar = frozenset({"amount", "tokens"})
     RUNTIME: ClassVar[frozenset[str]] = frozenset()
+    NAME: ClassVar = "EWC"
 
     amount: float
     tokens: int = 8192
@@ -48,7 +50,7 @@ class ElasticWeights:
 
     @property
     def label(self) -> str:
-        return f"EWC {self.amount:g}"
+        return f"{self.NAME} {self.amount:g}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +59,7 @@ class Replay:
 
     IDENTITY: ClassVar = frozenset({"amount"})
     RUNTIME: ClassVar[frozenset[str]] = frozenset()
+    NAME: ClassVar = "replay"
 
     amount: float
 
@@ -65,7 +68,7 @@ class Replay:
 
     @property
     def label(self) -> str:
-        return f"replay {self.amount:g}"
+        return f"{self.NAME} {self.amount:g}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +77,7 @@ class Divergence:
 
     IDENTITY: ClassVar = frozenset({"amount"})
     RUNTIME: ClassVar[frozenset[str]] = frozenset()
+    NAME: ClassVar = "KL"
 
     amount: float
 
@@ -82,7 +86,7 @@ class Divergence:
 
     @property
     def label(self) -> str:
-        return f"KL {self.amount:g}"
+        return f"{self.NAME} {self.amount:g}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +96,7 @@ class WiseFT:
 
     IDENTITY: ClassVar = frozenset({"amount"})
     RUNTIME: ClassVar[frozenset[str]] = frozenset()
+    NAME: ClassVar = "WiSE-FT"
 
     amount: float
 
@@ -100,7 +105,7 @@ class WiseFT:
 
     @property
     def label(self) -> str:
-        return f"WiSE-FT {self.amount:g}"
+        return f"{self.NAME} {self.amount:g}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +115,7 @@ class ProbeFirst:
 
     IDENTITY: ClassVar = frozenset({"amount"})
     RUNTIME: ClassVar[frozenset[str]] = frozenset()
+    NAME: ClassVar = "LP-FT"
 
     amount: float
 
@@ -118,7 +124,7 @@ class ProbeFirst:
 
     @property
     def label(self) -> str:
-        return f"LP-FT {self.amount:g}"
+        return f"{self.NAME} {self.amount:g}"
 
 
 Regulariser = Anchor | ElasticWeights | Replay | Divergence | WiseFT | ProbeFirst
