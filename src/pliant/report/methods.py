@@ -6,7 +6,7 @@ from itertools import groupby
 
 from pliant.records.expectation import Agreement
 from pliant.report.study import Study, budget_name, capital, phrase, span_name
-from pliant.report.unit import Unit, rate
+from pliant.report.unit import rate
 from pliant.statistics import (
     Change,
     Minimum,
@@ -98,7 +98,6 @@ def _setting(sweep: Sweep) -> tuple[str, str, str, int | None]:
 
 def _table(study: Study, plain: Sweep, others: Sequence[Sweep]) -> MethodTable:
     rows = (_row(plain, None), *(_row(sweep, plain) for sweep in others))
-    unit = study.unit.of(plain.trajectory)
     grouped = groupby(rows[1:], key=lambda row: row.method or "")
     return MethodTable(
         trajectory=plain.trajectory,
@@ -106,7 +105,7 @@ def _table(study: Study, plain: Sweep, others: Sequence[Sweep]) -> MethodTable:
         task=plain.task,
         steps=plain.steps,
         rows=rows,
-        turns=tuple(_turn(method, rows[0], list(some), plain, unit) for method, some in grouped),
+        turns=tuple(_turn(method, rows[0], list(some), plain) for method, some in grouped),
         where=study.places[plain.trajectory, plain.members],
         names=plain.names,
     )
@@ -124,7 +123,7 @@ def _row(sweep: Sweep, plain: Sweep | None) -> MethodRow:
     )
 
 
-def _turn(method: str, plain: MethodRow, some: Sequence[MethodRow], sweep: Sweep, unit: Unit) -> MethodTurn:
+def _turn(method: str, plain: MethodRow, some: Sequence[MethodRow], sweep: Sweep) -> MethodTurn:
     most = some[-1].price
     assert most is not None, "only plain has no price"
     pretraining = shift_with_amount([row.pretraining_minimum for row in (plain, *some)])
@@ -141,7 +140,7 @@ def _turn(method: str, plain: MethodRow, some: Sequence[MethodRow], sweep: Sweep
         pretraining_loss=change(most.pretraining_loss.last),
         matched=change(most.matched.last),
         theory=theory,
-        words=_words(method, amounts, (plain, *some), pretraining, most, theory, sweep, unit, edge=edge),
+        words=_words((plain, *some), pretraining, most, theory, sweep),
     )
 
 
@@ -154,37 +153,24 @@ def _theory(pretraining: Shift, task_loss: Change, *, edge: bool) -> Agreement:
     return "agrees" if pretraining == "later" and task_loss == "higher" else "cannot tell"
 
 
-def _words(
-    method: str,
-    amounts: Sequence[float],
-    rows: Sequence[MethodRow],
-    pretraining: Shift,
-    most: Price,
-    theory: Agreement | None,
-    plain: Sweep,
-    unit: Unit,
-    *,
-    edge: bool,
-) -> str:
-    amount = f" from 0 to {rate(amounts[-1])}" if amounts else ""
+def _words(rows: Sequence[MethodRow], pretraining: Shift, last: Price, theory: Agreement | None, plain: Sweep) -> str:
+    some = rows[1:]
+    amount = f", 0 to {rate(some[-1].amount)}" if some[-1].amount else ""
     places = " → ".join(_lowest(row.pretraining_minimum, plain) for row in rows)
-    moved = {"later": "moves later", "earlier": "moves earlier", "not resolved": "is not shown to move"}[pretraining]
-    last = budget_name(most.budgets[-1], plain.names)
-    costs = [
-        f"{name} {unit.interval(estimate)}"
-        for name, estimate in (("task loss", most.task_loss.last), ("pre-training loss", most.pretraining_loss.last),
-                               ("pre-training loss at equal task loss", most.matched.last))
-        if estimate is not None
-    ]  # fmt: skip
-    price_words = f"; at {last} it changes {', '.join(costs)} {unit.name}" if costs else ""
-    judged = f". The theory of pulling towards the base: {theory}" if theory is not None else ""
-    reason = ", as a best rate lies at an end of its grid" if theory is not None and edge else ""
     first = rows[0].pretraining_minimum
-    if first is not None and first.last in first.candidates:
-        moved += ", as plain may be lowest at the last budget already"
+    if pretraining != "not resolved":
+        moved = f"moves {pretraining}"
+    elif first is not None and first.last in first.candidates:
+        moved = "cannot be seen to move later, as plain may be lowest at the last budget already"
+    else:
+        moved = "is not shown to move"
+    task = {"not resolved": "not shown to differ"}.get(change(last.task_loss.last), change(last.task_loss.last))
+    edge = any(row.at_edge for row in rows)
+    judged = "" if theory is None else f"; the theory of pulling towards the base: {theory}"
+    reason = ", as a best rate lies at an end of its grid" if theory is not None and edge else ""
     return (
-        f"{capital(method)}{amount}, {phrase(plain.label)}: the minimum of pre-training loss {moved} "
-        f"({places}){price_words}{judged}{reason}."
+        f"{capital(some[-1].method or '')}{amount}, {phrase(plain.label)}: the minimum of pre-training loss {moved} "
+        f"({places}); task loss at {budget_name(last.budgets[-1], plain.names)} {task}{judged}{reason}."
     )
 
 

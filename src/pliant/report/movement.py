@@ -1,6 +1,6 @@
 """How far a fixed rate moves the weights at every budget."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pliant.report.grid import Cell, Grid, named, plain_interval
@@ -83,23 +83,36 @@ def _words(label: str, where: str, found: Displacement) -> str:
     )
 
 
-def movement_grid(found: Movement) -> Grid:
+def movement_grids(found: Sequence[Movement], label: str) -> tuple[Grid, ...]:
+    """One table for each place of a label, with both metrics where both were measured."""
+    mine = [m for m in found if m.label == label]
+    places = dict.fromkeys((m.trajectory, m.members) for m in mine)
+    return tuple(_grid([m for m in mine if (m.trajectory, m.members) == place]) for place in places)
+
+
+def _grid(metrics: Sequence[Movement]) -> Grid:
     """A row for every rate, and one for all of them."""
-    noun = "distance moved" if found.metric == "distance" else "relative distance moved"
+    first = metrics[0]
+    each = [{one.rates: one for one in m.each} for m in metrics]
+    rows = [("all", [m.together for m in metrics])]
+    rows += [(rate(rates[0]), [known[rates] for known in each if rates in known]) for rates in each[0]]
     return Grid(
-        title=named([f"{capital(phrase(found.label))}: {noun} at fixed rates", found.where]),
-        head=("rate", "last / first budget [95 %]", "largest / smallest [95 %]", "Spearman with budget [95 %]", ""),
-        rows=(_cells("all", found.together), *(_cells(rate(one.rates[0]), one) for one in found.each)),
+        title=named([f"{capital(phrase(first.label))}: distance moved at fixed rates", first.where]),
+        head=("rate", *(head for m in metrics for head in _heads(m.metric))),
+        rows=tuple((Cell(text=name), *(cell for one in found for cell in _cells(one))) for name, found in rows),
         note=f"Geometric means over runs. Roughly constant: the interval of largest / smallest ends below {ROUGHLY:g}.",
     )
 
 
-def _cells(name: str, found: Displacement) -> tuple[Cell, ...]:
-    rank = Cell(text=plain_interval(found.rank), note=found.rank.method if found.rank else "under three budgets")
+def _heads(metric: str) -> tuple[str, ...]:
+    relative = "relative: " if metric == "relative_distance" else ""
+    return (f"{relative}last / first", "largest / smallest", "Spearman with budget", "")
+
+
+def _cells(found: Displacement) -> tuple[Cell, ...]:
     return (
-        Cell(text=name),
         Cell(text=plain_interval(found.ratio), note=found.ratio.method),
         Cell(text=plain_interval(found.spread), note=found.spread.method),
-        rank,
+        Cell(text=plain_interval(found.rank), note=found.rank.method if found.rank else "under three budgets"),
         Cell(text=found.size),
     )

@@ -101,7 +101,7 @@ def steps_grid(table: StepsTable, unit: Unit) -> Grid:
     last, own = budget_name(table.budgets[-1], table.names), unit.of(table.trajectory)
     return Grid(
         title=named([f"{capital(way_name(table.task, table.method, table.amount))} for longer", table.where]),
-        head=("steps", f"task loss at {last}", "lowest at [95 %]", f"pre-training loss at {last}", "lowest at [95 %]"),
+        head=("steps", f"task loss at {last}", "lowest at [95 %]", f"pre-training loss at {last}", "lowest at [95 %]"),
         rows=tuple(
             (
                 Cell(text=steps_name(row.steps, row.task_epochs)),

@@ -16,7 +16,7 @@ from pliant.report.figures_ways import method_figures, steps_figures
 from pliant.report.grid import Grid
 from pliant.report.headline import Headline, headline
 from pliant.report.method_grid import method_grid
-from pliant.report.movement import movement_grid
+from pliant.report.movement import movement_grids
 from pliant.report.repeats import steps_grid
 from pliant.report.score_tables import ScoreTable, score_tables
 from pliant.report.sentences import direct_sentences
@@ -173,7 +173,7 @@ def _every_rate(study: Study, ledger: Ledger, label: str) -> Iterator[Figure]:
 def _moved(study: Study, summary: StudySummary, ledger: Ledger, label: str) -> Fold:
     return Fold(
         title=f"{capital(phrase(label))}: how far the weights moved, and how quickly the task was learned",
-        grids=tuple(movement_grid(found) for found in summary.movements if found.label == label),
+        grids=movement_grids(summary.movements, label),
         figures=tuple(moved_figures(study, ledger, label)),
     )
 
