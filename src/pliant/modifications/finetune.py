@@ -122,6 +122,13 @@ class FineTune:
         return replace(self, regulariser=None) if isinstance(self.regulariser, WiseFT) else self
 
     @property
+    def method(self) -> str | None:
+        """What it does that plain fine-tuning does not, without its amount: "anchor", "LoRA rank 8"."""
+        if self.regulariser is not None:
+            return self.regulariser.NAME
+        return self.adapter.label if self.adapter is not None else None
+
+    @property
     def plain(self) -> bool:
         """Whether it is full fine-tuning on the task alone, in fp32, a batch at once and to its end: such may be
         trained side by side."""

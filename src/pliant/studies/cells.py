@@ -68,7 +68,8 @@ def cells_of(
 
     def cell(modification: Modification, seed: int, evaluations: tuple[EvaluationPlan, ...]) -> CellPlan:
         what = _modification_identity(modification, subject, partners, materials)
-        return _cell(spec, name, subject, modification, what, seed, evaluations)
+        labels = {"trajectory": name, **subject.labels, **_modification_labels(modification, materials), "seed": seed}
+        return _cell(spec, subject, labels, modification, what, seed, evaluations)
 
     yield cell(None, 0, base)
     trained = (evaluation("displacement", {}, None), evaluation("adaptation", {}, None))
@@ -96,8 +97,8 @@ def evaluation(kind: str, settings: dict[str, Json], task: str | None) -> Evalua
 
 def _cell(
     spec: StudySpec,
-    name: str,
     subject: Subject,
+    labels: Labels,
     modification: Modification,
     changes: dict[str, Json],
     seed: int,
@@ -110,7 +111,6 @@ def _cell(
         "seed": seed,
         "numerics": identity(spec.numerics),
     }
-    labels = {"trajectory": name, **subject.labels, **_modification_labels(modification), "seed": seed}
     return CellPlan(
         key=digest(what),
         identity=what,
@@ -153,13 +153,22 @@ def _text(tuning: FineTune, materials: Materials) -> dict[str, Json]:
     return {"text": source.fingerprint}
 
 
-def _modification_labels(modification: Modification) -> Labels:
+def _modification_labels(modification: Modification, materials: Materials) -> Labels:
+    tuning = modification if isinstance(modification, FineTune) else None
     return {
         "modification": modification.KIND if modification is not None else "none",
         "label": modification.label if modification is not None else "none",
         "scaling": modification.scaling if isinstance(modification, Noise) else None,
         "embeddings": modification.embeddings if isinstance(modification, (Noise, Quantise, Prune)) else None,
-        "task": modification.task if isinstance(modification, FineTune) else None,
-        "steps": modification.steps if isinstance(modification, FineTune) else None,
+        "task": tuning.task if tuning is not None else None,
+        "steps": tuning.steps if tuning is not None else None,
+        "method": tuning.method if tuning is not None else None,
+        "amount": tuning.regulariser.amount if tuning is not None and tuning.regulariser is not None else None,
+        "task_epochs": _task_epochs(tuning, materials) if tuning is not None else None,
         "strength": modification.strength if modification is not None else 0.0,
     }
+
+
+def _task_epochs(tuning: FineTune, materials: Materials) -> float:
+    """How often a fine-tune sees each row of its task's train split."""
+    return tuning.steps * tuning.batch / len(materials.tasks[tuning.task].splits["train"])
