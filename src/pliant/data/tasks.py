@@ -21,11 +21,14 @@ class EncodedSplit:
     """Rows of token ids; `targets` is `IGNORED` wherever no loss is taken (prompts, padding).
 
     `block_starts` holds the first row of each block whose losses are summed; None: blocks of equally many rows.
+    `segments` numbers the examples that share a row, 0.. in each row, padding last: a position attends to its own
+    segment alone. None: a row is one.
     """
 
     inputs: Int[np.ndarray, "rows length"]
     targets: Int[np.ndarray, "rows length"]
     block_starts: Int[np.ndarray, " blocks"] | None = None
+    segments: Int[np.ndarray, "rows length"] | None = None
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -35,7 +38,8 @@ class EncodedSplit:
 class EncodedTask:
     """A task in one tokenizer and context. `label_tokens` is empty where there is no accuracy to report.
 
-    `truncated` counts the examples whose prompt lost its beginning to fit the context.
+    `truncated` counts the examples whose prompt lost its beginning to fit the context, `cut_responses` those whose
+    response lost its end. `notes` says what was cut and left out, for people.
     """
 
     name: str
@@ -43,6 +47,8 @@ class EncodedTask:
     splits: Mapping[Split, EncodedSplit]
     label_tokens: tuple[int, ...]
     truncated: int
+    cut_responses: int = 0
+    notes: tuple[str, ...] = ()
 
 
 class TaskError(ValueError):
@@ -84,7 +90,7 @@ def encode_text_task(task: TextTask, tokenizer: Tokenizer, context: int) -> Enco
         name=task.name,
         fingerprint="sha256:" + digest([task.fingerprint, tokenizer.fingerprint, context], length=64),
         splits=splits,
-        label_tokens=_label_tokens(task, tokenizer),
+        label_tokens=label_tokens(task.name, task.labels, tokenizer),
         truncated=truncated,
     )
 
@@ -115,8 +121,13 @@ def _rows(examples: Sequence[Example], tokenizer: Tokenizer, context: int, name:
     return EncodedSplit(inputs=inputs, targets=targets), truncated
 
 
-def _label_tokens(task: TextTask, tokenizer: Tokenizer) -> tuple[int, ...]:
-    tokens = tuple(int(ids[0]) for ids in tokenizer.encode(task.labels))
+def label_tokens(name: str, labels: Sequence[str], tokenizer: Tokenizer) -> tuple[int, ...]:
+    """The token that each label begins with.
+
+    Raises:
+        TaskError: two of them begin with the same one.
+    """
+    tokens = tuple(int(ids[0]) for ids in tokenizer.encode(labels))
     if len(set(tokens)) != len(tokens):
-        raise TaskError(f"task {task.name}: two labels begin with the same token; the tokenizer cannot tell them apart")
+        raise TaskError(f"task {name}: two labels begin with the same token; the tokenizer cannot tell them apart")
     return tokens

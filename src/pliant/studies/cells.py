@@ -60,7 +60,9 @@ def cells_of(
     materials: Materials,
     shared: list[EvaluationPlan],
 ) -> Iterator[CellPlan]:
-    on_tasks = {task: evaluation("task-loss", {"data": materials.tasks[task].fingerprint}, task) for task in spec.tasks}
+    on_tasks = {
+        task: evaluation("task-loss", {"data": materials.tasks[task].fingerprint}, task) for task in materials.tasks
+    }
     base = (*shared, evaluation("weights", {}, None), *on_tasks.values())
 
     def cell(modification: Modification, seed: int, evaluations: tuple[EvaluationPlan, ...]) -> CellPlan:

@@ -1,9 +1,11 @@
 """The modifications a study may ask for, with their strengths."""
 
-from typing import Annotated, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
+from pliant.data.task_setting import TaskDataset, TaskFiles, TaskSetting, task_name
 from pliant.modifications.finetune import FineTune
 from pliant.modifications.interpolate import Interpolate
 from pliant.modifications.noise import Noise, Scaling
@@ -105,14 +107,27 @@ class InterpolateSpec(Section):
         return self
 
 
+def _kind_of_task(value: Any) -> str:
+    if isinstance(value, (dict, TaskDataset)):
+        return "dataset" if isinstance(value, TaskDataset) or "dataset" in value else "path"
+    return "path" if isinstance(value, TaskFiles) else "name"
+
+
+TaskChoice = Annotated[
+    Annotated[str, Tag("name")] | Annotated[TaskFiles, Tag("path")] | Annotated[TaskDataset, Tag("dataset")],
+    Discriminator(_kind_of_task),
+]
+
+
 class FineTuneSpec(Section):
     """Full fine-tuning on `task` at each of `learning_rates`, for each of `seeds`.
 
+    `task` is the name of an embedded or public one, or a mapping with `path` or `dataset` (data/task_setting.py).
     `added_rates` are those with which pliant made a grid longer whose best rate lay at its edge; they stay with the
     study's folder.
     """
 
-    task: str
+    task: TaskChoice
     learning_rates: Annotated[tuple[float, ...], Field(min_length=1)]
     added_rates: tuple[float, ...] = ()
     steps: int = 100
@@ -124,7 +139,7 @@ class FineTuneSpec(Section):
     def modifications(self) -> list[FineTune]:
         return [
             FineTune(
-                task=self.task,
+                task=task_name(self.task),
                 strength=rate,
                 steps=self.steps,
                 batch=self.batch,
@@ -162,6 +177,13 @@ class ModificationSpec(Section):
     def direct(self) -> QuantiseSpec | PruneSpec | InterpolateSpec | None:
         """The one that is given, if it changes the weights once, without training or chance."""
         return self.quantise or self.prune or self.interpolate
+
+    def with_task(self, change: Callable[[TaskSetting], TaskSetting]) -> "ModificationSpec":
+        """The same on another task, if it is fine-tuning."""
+        if self.fine_tune is None:
+            return self
+        tuning = self.fine_tune.model_copy(update={"task": change(self.fine_tune.task)})
+        return self.model_copy(update={"fine_tune": tuning})
 
     def _given(self) -> list[AnyModificationSpec]:
         every = (self.noise, self.quantise, self.prune, self.interpolate, self.fine_tune)
