@@ -16,8 +16,9 @@ from pliant.data.samples import Columns, Sample, SampleError, plain, sample_of
 class PublicTask:
     """A set on the Hub. `prompt` is filled with the columns of a row, `answer` names the column of the answer.
 
-    `labels` translates what that column holds into label words; it is empty where the answer is free text. Without
-    `prompt` the rows have a form of their own (samples.FORMS). `splits` are those with answers, () for all.
+    `labels` translates what that column holds into label words; it is empty where the answer is free text. With
+    `options` the answer column holds the number, from 1, of the column whose text is the answer. Without `prompt` the
+    rows have a form of their own (samples.FORMS). `splits` are those with answers, () for all.
     """
 
     dataset: str
@@ -26,6 +27,7 @@ class PublicTask:
     prompt: str | None = None
     answer: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
+    options: tuple[str, ...] = ()
     splits: tuple[str, ...] = ()
     columns: Columns = field(default_factory=Columns)
     drop_empty: bool = False
@@ -49,24 +51,11 @@ class PublicTask:
             raise SampleError(f"columns {sorted(row)}, expected {error} among them, as {self.dataset} has") from error
         if column is None:
             raise SampleError(f"columns {sorted(row)}, expected {self.answer[0]} among them, as {self.dataset} has")
-        if not self.labels:
-            return plain(prompt, str(row[column]))
-        if (value := str(row[column])) not in self.labels:
-            raise SampleError(f'"{column}" is {value}, expected one of {", ".join(self.labels)}')
-        return plain(prompt, self.labels[value])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _OneOfThree(PublicTask):
-    """The answer is the text of the option whose number the column `answer` holds."""
-
-    def sample(self, row: Mapping[str, Any]) -> Sample:
-        options = {"1": "answerA", "2": "answerB", "3": "answerC"}
-        marked = super().sample(row)
-        number = marked.responses[0]
-        if row.get(options.get(number, "")) is None:
-            raise SampleError(f'"label" is {number}, expected 1, 2 or 3 with answerA, answerB and answerC')
-        return plain(marked.messages[0].content, row[options[number]])
+        known = self.labels or {str(number): row.get(name) for number, name in enumerate(self.options, start=1)}
+        value = str(row[column])
+        if known and known.get(value) is None:
+            raise SampleError(f'"{column}" is {value}, expected one of {", ".join(known)}')
+        return plain(prompt, str(known[value]) if known else value)
 
 
 _SENTIMENT = {"0": "negative", "1": "positive", "negative": "negative", "positive": "positive"}
@@ -79,8 +68,11 @@ PUBLIC_TASKS: Mapping[str, PublicTask] = {
     # gated; files of code in `content`, one folder a language
     "starcoder-python": PublicTask(dataset="bigcode/starcoderdata", folder="python", columns=Columns(text="content")),
     # allenai/social_i_qa is a script, which `datasets` runs no more: this copy of it is what lm-eval reads, too
-    "siqa": _OneOfThree(
-        dataset="lighteval/siqa", prompt="Context: {context}\nQuestion: {question}\nAnswer:\n", answer=("label",)
+    "siqa": PublicTask(
+        dataset="lighteval/siqa",
+        prompt="Context: {context}\nQuestion: {question}\nAnswer:\n",
+        answer=("label",),
+        options=("answerA", "answerB", "answerC"),
     ),
     # sentences of film reviews; 0 negative, 1 positive
     "mr": PublicTask(

@@ -39,7 +39,7 @@ def fitted(example: Scored, context: int, beginning: tuple[int, ...]) -> Fitted:
         head = len(beginning) if tuple(ids[: len(beginning)]) == beginning else 0
         room = context + 1 - head
         start = end - int(np.argmin(scored[::-1])) if not scored.all() else 0
-        if end - start < room:
+        if end - start <= (room if head else room - 1):  # the first token of all cannot be predicted
             lost, first, stop = "prompt", end - room, end
         else:
             lost, first = "response", max(head, start - 1)
