@@ -30,7 +30,9 @@ def encode_task(
     if isinstance(source, str):
         if source not in TEXT_TASKS:
             known = (*TEXT_TASKS, *PUBLIC_TASKS)
-            raise TaskError(f"no task {source!r}{nearest(source, known)}; known are {', '.join(known)}, or a path")
+            raise TaskError(
+                f"no task {source!r}{nearest(source, known)}; known are {', '.join(known)}; a file is {{path: FILE}}"
+            )
         return encode_text_task(open_text_task(source), tokenizer, context)
     samples = task_samples(source)
     if any(len(sample.messages) == 1 and sample.plain for some in samples.splits.values() for sample in some):

@@ -40,8 +40,8 @@ class Samples:
 def task_samples(setting: TaskFiles | TaskDataset) -> Samples:
     """Read, recognise and divide the examples.
 
-    A split that the set does not have is taken out of train, by a hash of what is asked: 10 % for validation, 10 %
-    for test. What is asked in two splits is kept in test, else in validation.
+    A split that the set does not have is taken out of train, by a hash of what is asked: a tenth for validation, a
+    tenth for test. What is asked in two splits is kept in test, else in validation.
 
     Raises:
         TaskError: rows that are no examples, empty responses, or a split without any.
@@ -56,7 +56,7 @@ def task_samples(setting: TaskFiles | TaskDataset) -> Samples:
     total = sum(map(len, found.values()))
     if empty and (not setting.drops_empty or len(empty) == total):
         raise TaskError(
-            f"task {name}: {len(empty):,} of {total:,} examples have an empty response, the first at {empty[0]}; "
+            f"task {name}: an empty response in {len(empty):,} of {total:,} examples, first at {empty[0]}; "
             "fill or delete them, or leave them out with drop_empty: true"
         )
     kept = {split: [sample for _, sample in some if not sample.is_empty] for split, some in found.items()}
@@ -64,14 +64,14 @@ def task_samples(setting: TaskFiles | TaskDataset) -> Samples:
     for split in SPLITS:
         if not splits[split]:
             raise TaskError(
-                f"task {name}: none of its {total:,} examples falls to {split}; give more, or a file for each split "
+                f"task {name}: none of its {total:,} examples is left for {split}; give more, or a file for each split "
                 "with train, validation and test in the names"
             )
     notes = [*unread]
     if empty:
-        notes.append(f"{name}: {len(empty):,} of {total:,} examples have an empty response and were left out")
+        notes.append(f"{name}: left out, as their response is empty: {len(empty):,} of {total:,} examples")
     if repeated:
-        notes.append(f"{name}: {repeated:,} examples ask what one of a held-out split asks, and were left out")
+        notes.append(f"{name}: left out, as a split further held out asks the same: {repeated:,} examples")
     return Samples(splits=splits, notes=tuple(notes))
 
 
@@ -85,17 +85,16 @@ def _samples(rows: Iterable[Row], setting: TaskFiles | TaskDataset) -> Iterator[
 
 
 def _divided(found: Mapping[Split, list[Sample]]) -> dict[Split, list[Sample]]:
-    """With the splits that are lacking taken out of train."""
+    """With the splits that are lacking taken out of train: the tenth of what is asked whose hashes come first, and the
+    tenth after it."""
+    asked = sorted({sample.key for sample in found["train"]})
+    share = max(1, round(len(asked) * HELD_OUT_PERCENT / 100))
+    lacking = [split for split in SPLITS if split not in found]
+    to = {key: split for at, split in enumerate(lacking) for key in asked[at * share : (at + 1) * share]}
     splits: dict[Split, list[Sample]] = {split: list(found.get(split, ())) for split in SPLITS}
     splits["train"] = []
     for sample in found["train"]:
-        percent = int.from_bytes(sample.key[:8]) % 100
-        to: Split = "train"
-        if percent >= 100 - HELD_OUT_PERCENT:
-            to = "test"
-        elif percent >= 100 - 2 * HELD_OUT_PERCENT:
-            to = "validation"
-        splits["train" if to in found else to].append(sample)
+        splits[to.get(sample.key, "train")].append(sample)
     return splits
 
 

@@ -76,7 +76,7 @@ def encode_text_task(task: TextTask, tokenizer: Tokenizer, context: int) -> Enco
     Raises:
         TaskError: an answer longer than the context, or labels that do not begin with different tokens.
     """
-    truncated = 0
+    truncated, total = 0, sum(map(len, task.splits.values()))
     splits: dict[Split, EncodedSplit] = {}
     for split, examples in task.splits.items():
         if any(example.prompt for example in examples):
@@ -92,6 +92,9 @@ def encode_text_task(task: TextTask, tokenizer: Tokenizer, context: int) -> Enco
         splits=splits,
         label_tokens=label_tokens(task.name, task.labels, tokenizer),
         truncated=truncated,
+        notes=(f"{task.name}: {truncated:,} of {total:,} prompts lost their beginning to fit {context} tokens",)
+        if truncated
+        else (),
     )
 
 
