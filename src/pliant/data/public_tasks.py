@@ -51,7 +51,9 @@ class PublicTask:
             raise SampleError(f"columns {sorted(row)}, expected {error} among them, as {self.dataset} has") from error
         if column is None:
             raise SampleError(f"columns {sorted(row)}, expected {self.answer[0]} among them, as {self.dataset} has")
-        known = self.labels or {str(number): row.get(name) for number, name in enumerate(self.options, start=1)}
+        known: Mapping[str, Any] = self.labels or {
+            str(number): row.get(name) for number, name in enumerate(self.options, start=1)
+        }
         value = str(row[column])
         if known and known.get(value) is None:
             raise SampleError(f'"{column}" is {value}, expected one of {", ".join(known)}')

@@ -27,6 +27,7 @@ _SPLITS: Mapping[str, Split] = {
 }
 Row = tuple[str, dict[str, Any]]
 Placed = tuple[str, Sample]
+Keyed = tuple[bytes, Sample]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +60,7 @@ def task_samples(setting: TaskFiles | TaskDataset) -> Samples:
             f"task {name}: an empty response in {len(empty):,} of {total:,} examples, first at {empty[0]}; "
             "fill or delete them, or leave them out with drop_empty: true"
         )
-    kept = {split: [sample for _, sample in some if not sample.is_empty] for split, some in found.items()}
+    kept = {split: [(sample.key, sample) for _, sample in some if not sample.is_empty] for split, some in found.items()}
     splits, repeated = _apart(_divided(kept))
     for split in SPLITS:
         if not splits[split]:
@@ -84,27 +85,27 @@ def _samples(rows: Iterable[Row], setting: TaskFiles | TaskDataset) -> Iterator[
             raise TaskError(f"task {task_name(setting)}: {place}: {error}") from error
 
 
-def _divided(found: Mapping[Split, list[Sample]]) -> dict[Split, list[Sample]]:
+def _divided(found: Mapping[Split, list[Keyed]]) -> dict[Split, list[Keyed]]:
     """With the splits that are lacking taken out of train: the tenth of what is asked whose hashes come first, and the
     tenth after it."""
-    asked = sorted({sample.key for sample in found["train"]})
+    asked = sorted({key for key, _ in found["train"]})
     share = max(1, round(len(asked) * HELD_OUT_PERCENT / 100))
     lacking = [split for split in SPLITS if split not in found]
     to = {key: split for at, split in enumerate(lacking) for key in asked[at * share : (at + 1) * share]}
-    splits: dict[Split, list[Sample]] = {split: list(found.get(split, ())) for split in SPLITS}
+    splits: dict[Split, list[Keyed]] = {split: list(found.get(split, ())) for split in SPLITS}
     splits["train"] = []
-    for sample in found["train"]:
-        splits[to.get(sample.key, "train")].append(sample)
+    for key, sample in found["train"]:
+        splits[to.get(key, "train")].append((key, sample))
     return splits
 
 
-def _apart(splits: Mapping[Split, list[Sample]]) -> tuple[dict[Split, tuple[Sample, ...]], int]:
+def _apart(splits: Mapping[Split, list[Keyed]]) -> tuple[dict[Split, tuple[Sample, ...]], int]:
     """Without what is asked in a split further held out, and how many that are."""
     known: set[bytes] = set()
     apart: dict[Split, tuple[Sample, ...]] = {}
     for split in reversed(SPLITS):
-        apart[split] = tuple(sample for sample in splits[split] if sample.key not in known)
-        known |= {sample.key for sample in splits[split]}
+        apart[split] = tuple(sample for key, sample in splits[split] if key not in known)
+        known |= {key for key, _ in splits[split]}
     return apart, sum(map(len, splits.values())) - sum(map(len, apart.values()))
 
 

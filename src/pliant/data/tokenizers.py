@@ -52,7 +52,9 @@ class Tokenizer:
         each stands for."""
         if self.name == BYTES:
             for text in texts:
-                characters = np.repeat(np.arange(len(text)), [len(character.encode()) for character in text])
+                points = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
+                widths = 1 + (points > 0x7F) + (points > 0x7FF) + (points > 0xFFFF)  # bytes in UTF-8
+                characters = np.repeat(np.arange(len(points)), widths)
                 ids = np.frombuffer(text.encode(), dtype=np.uint8).astype(np.int64)
                 yield ids, np.stack([characters, characters + 1], axis=1)
             return
