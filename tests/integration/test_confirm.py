@@ -45,7 +45,7 @@ def test_the_confirming_study_keeps_only_what_is_compared() -> None:
     assert [m.fine_tune for m in fresh.modifications] == [None]
     assert fresh.study == "tiny-confirm"
     tuned = confirming_study(
-        spec, [frozen(1.0, 2.0, modification="fine-tune", label="fine-tune skip", strength=None)], (7, 8)
+        spec, [frozen(1.0, 2.0, modification="fine-tune", label="fine-tune skip, 4 steps", strength=None)], (7, 8)
     )
     (entry,) = tuned.modifications
     assert entry.fine_tune is not None
@@ -110,7 +110,7 @@ def test_a_confirmed_effect_is_said_to_be(explored: Path) -> None:
 
 
 def test_grids_grow_in_their_own_ratio_and_stop() -> None:
-    longer = extend_grids(tiny(), {"fine-tune skip": {"high", "low"}})
+    longer = extend_grids(tiny(), {"fine-tune skip, 4 steps": {"high", "low"}})
     entry = longer.modifications[1].fine_tune
     assert entry is not None
     assert entry.learning_rates == (0.01, 0.02)
@@ -121,5 +121,5 @@ def test_grids_grow_in_their_own_ratio_and_stop() -> None:
     assert keep_added(other, longer) == other
     assert extend_grids(tiny(), {"fine-tune other": {"high"}}) == tiny()
     top = tiny({"modifications.1.fine_tune.learning_rates": [0.5, 1.0]})
-    assert extend_grids(top, {"fine-tune skip": {"high"}}) == top
+    assert extend_grids(top, {"fine-tune skip, 4 steps": {"high"}}) == top
     assert TOKENS_PER_STEP == 64

@@ -11,7 +11,7 @@ import torch
 import tiny
 from pliant.checkpoints.folder import save_weights
 from pliant.checkpoints.weights import stored_fingerprint
-from pliant.modifications.finetune import FineTune, finetuned_variant, shuffled_batches
+from pliant.modifications.finetune import FineTune, Ground, finetuned_variant, shuffled_batches
 from pliant.modifications.variant import Variant, keep_base, restore
 from pliant.training.decoder import choose_forward
 from pliant.training.schedules import Schedule
@@ -19,7 +19,14 @@ from pliant.training.schedules import Schedule
 
 def finetune(model, strength, seed=0, task=None, **changes):
     settings = FineTune(**({"task": "random", "strength": strength, "steps": 8, "batch": 4} | changes))
-    return list(finetuned_variant(settings, model, task or tiny.task(), seed, choose_forward(model, "lean")))
+    source = tiny.stream()
+    ground = Ground(
+        task=task or tiny.task(),
+        base=keep_base(model),
+        text=lambda seed: source,
+        forward=choose_forward(model, "lean"),
+    )
+    return list(finetuned_variant(settings, model, ground, seed))
 
 
 def fingerprint(model, folder):

@@ -65,7 +65,7 @@ def test_a_study_that_grows_runs_what_is_new(folder: Path):
     assert table.missing == 0
     assert [key.startswith("group ") for key in started] == [True, True]
     assert before.items() < after.items()
-    assert len(after) == len(before) + 2 * 3
+    assert len(after) == len(before) + 2 * 4
 
 
 def test_the_language_changed_in_one_folder_trains_new_weights(folder: Path):
@@ -128,7 +128,7 @@ def test_a_fine_tune_that_diverges_is_a_measurement(tmp_path: Path):
     assert (table.missing, failures, table.failed) == (0, [], ())
     diverged = [row for row in table.rows if row["status"] == "diverged"]
     assert {row["strength"] for row in diverged} == {1e30}
-    assert {row["metric"] for row in diverged} == {"loss_nats", "distance"}
+    assert {row["metric"] for row in diverged} == {"loss_nats", "distance", "adaptation_nats"}
     assert all(math.isnan(row["value"]) for row in diverged)
     assert all(math.isfinite(row["value"]) for row in table.rows if row["status"] == "ok")
     assert run(spec, tmp_path / "study")[2] == []

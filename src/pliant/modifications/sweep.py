@@ -10,6 +10,7 @@ from pliant.checkpoints.weights import canonical_tensors
 from pliant.data.tasks import EncodedTask
 from pliant.modifications.finetune import FineTune, shuffled_batches
 from pliant.modifications.variant import Variant
+from pliant.records.identity import Json
 from pliant.training.stack import Trained, stacking_pays, train_stack
 
 
@@ -20,7 +21,11 @@ def in_one_sweep(first: FineTune, second: FineTune) -> bool:
 
 def sweeps_pay(settings: FineTune, model: Any, task: EncodedTask) -> bool:
     """Whether `settings` is better run stacked with the other rates of its sweep; rate 0 needs no run at all."""
-    return settings.strength > 0 and stacking_pays(model, settings.batch * task.splits["train"].inputs.shape[1])
+    return (
+        settings.plain
+        and settings.strength > 0
+        and stacking_pays(model, settings.batch * task.splits["train"].inputs.shape[1])
+    )
 
 
 def train_sweep(settings: Sequence[FineTune], model: Any, task: EncodedTask, seed: int) -> list[Trained]:
@@ -40,9 +45,11 @@ def train_sweep(settings: Sequence[FineTune], model: Any, task: EncodedTask, see
 def swept_variant(trained: Trained, model: Any) -> Iterator[Variant]:
     """Put a trained copy into `model` and hand it over once."""
     if trained.diverged_at is not None:
-        yield Variant(diverged=True, details={"diverged_at_step": trained.diverged_at})
+        losses = trained.losses[: trained.diverged_at]
+        yield Variant(diverged=True, details={"diverged_at_step": trained.diverged_at}, losses=losses)
         return
     with torch.no_grad():
         for name, tensor in canonical_tensors(model).items():
             tensor.copy_(trained.tensors[name])
-    yield Variant(details={"train_loss_first": trained.losses[0], "train_loss_last": trained.losses[-1]})
+    details: dict[str, Json] = {"train_loss_first": trained.losses[0], "train_loss_last": trained.losses[-1]}
+    yield Variant(details=details, losses=trained.losses)

@@ -17,12 +17,16 @@ LARGE_PARAMETERS = 100_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """Which copy the model holds now. `diverged` copies have no measurements but their status."""
+    """Which copy the model holds now. `diverged` copies have no measurements but their status.
+
+    `losses` is the task loss of each step's batch before its update, where theta' was trained.
+    """
 
     draw: int | None = None
     sign: int | None = None
     diverged: bool = False
     details: dict[str, Json] | None = None
+    losses: tuple[float, ...] = ()
 
 
 def keep_base(model: Any, stored: StoredWeights | None = None) -> Mapping[str, Tensor]:

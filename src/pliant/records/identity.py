@@ -24,6 +24,8 @@ class Settings(Protocol):
 def identity(settings: Settings) -> dict[str, Json]:
     """The fields of `settings` that change the numbers, by name, nested settings included.
 
+    A field that is None is left out: a setting that is not used, or not there yet, moves no record.
+
     Raises:
         TypeError: a field is declared neither identity nor runtime, or both.
     """
@@ -32,7 +34,8 @@ def identity(settings: Settings) -> dict[str, Json]:
     if names != kind.IDENTITY | kind.RUNTIME or kind.IDENTITY & kind.RUNTIME:
         undeclared = sorted(names ^ (kind.IDENTITY | kind.RUNTIME)) or sorted(kind.IDENTITY & kind.RUNTIME)
         raise TypeError(f"{kind.__name__}: declare each field once, as identity or as runtime: {undeclared}")
-    return {name: _plain(getattr(settings, name)) for name in sorted(kind.IDENTITY)}
+    values = {name: getattr(settings, name) for name in sorted(kind.IDENTITY)}
+    return {name: _plain(value) for name, value in values.items() if value is not None}
 
 
 def _plain(value: object) -> Json:

@@ -9,6 +9,7 @@ from pliant.modifications.interpolate import Interpolate
 from pliant.modifications.noise import Noise
 from pliant.modifications.prune import Prune
 from pliant.modifications.quantise import Quantise
+from pliant.modifications.regularise.method import Divergence, ElasticWeights, Replay
 from pliant.modifications.wanda import Wanda
 from pliant.records.identity import SCHEMA_VERSION, Json, digest, identity
 from pliant.studies.evaluation_spec import EvaluationSettings
@@ -70,7 +71,7 @@ def cells_of(
         return _cell(spec, name, subject, modification, what, seed, evaluations)
 
     yield cell(None, 0, base)
-    moved = evaluation("displacement", {}, None)
+    trained = (evaluation("displacement", {}, None), evaluation("adaptation", {}, None))
     for entry in spec.modifications:
         if entry.noise is not None:
             for noise in entry.noise.modifications():
@@ -82,7 +83,7 @@ def cells_of(
         if entry.fine_tune is not None:
             for tuning in entry.fine_tune.modifications():
                 for seed in entry.fine_tune.seeds:
-                    yield cell(tuning, seed, (*shared, on_tasks[tuning.task], moved))
+                    yield cell(tuning, seed, (*shared, on_tasks[tuning.task], *trained))
 
 
 def evaluation(kind: str, settings: dict[str, Json], task: str | None) -> EvaluationPlan:
@@ -124,7 +125,7 @@ def _modification_identity(
         return {"type": "none"}
     what = {"type": type(modification).__name__, **identity(modification)}
     if isinstance(modification, FineTune):
-        return {**what, "data": materials.tasks[modification.task].fingerprint}
+        return {**what, "data": materials.tasks[modification.task].fingerprint, **_text(modification, materials)}
     if isinstance(modification, Wanda):
         return {**what, "data": materials.training.calibration(modification.calibration_tokens).fingerprint}
     if isinstance(modification, Interpolate):
@@ -134,6 +135,13 @@ def _modification_identity(
     known = subject.about.init_stds if subject.about is not None else None
     by_hand = dict(known) if modification.scaling == "init" and known else None
     return {**what, "init_stds": digest(by_hand) if by_hand else None}  # type: ignore[arg-type]
+
+
+def _text(tuning: FineTune, materials: Materials) -> dict[str, Json]:
+    """The pre-training text that a regulariser reads, in the order of the fine-tuning seed."""
+    if isinstance(tuning.regulariser, (Replay, Divergence, ElasticWeights)):
+        return {"text": materials.training.source(0).fingerprint}
+    return {}
 
 
 def _modification_labels(modification: Modification) -> Labels:

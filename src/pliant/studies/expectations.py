@@ -4,21 +4,21 @@ A text and its rule are committed before the run that tests them; docs/log.md ho
 other seeds showed. Budgets named in a rule were fixed beforehand, from a preparatory study elsewhere.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pliant.execution.table import Table
 from pliant.records.expectation import ExpectationResult
 from pliant.statistics import Reading, readings
-from pliant.studies.signs import (
-    Judged,
-    earlier_for_larger,
+from pliant.studies.signs.judged import Judged, Rule, on
+from pliant.studies.signs.noise import earlier_for_larger, noisy_loss_turns_up, sensitivity_rises
+from pliant.studies.signs.tuning import (
+    What,
     forgetting_grows,
-    markov_contrast,
     no_tuned_upturn,
-    noisy_loss_turns_up,
-    sensitivity_rises,
     task_keeps_improving,
+    tuned_rise,
+    upper_half,
 )
 
 MARKOV_280, MARKOV_559, MARKOV_1118, MARKOV_4473 = 655_360, 1_310_720, 2_621_440, 10_485_760
@@ -30,7 +30,7 @@ class Expectation:
 
     text: str
     study: str
-    judge: Callable[[tuple[Reading, ...]], Judged]
+    judge: Rule
 
 
 def judge_expectations(tables: Sequence[Table]) -> tuple[ExpectationResult, ...]:
@@ -56,47 +56,29 @@ def _judged(expectation: Expectation, found: tuple[Reading, ...]) -> Judged:
         return "cannot tell", "not measured", str(error)
 
 
-def _skip(text: str, what: str, members: str, against: int) -> Expectation:
-    rule = markov_contrast("skip", "weight decay 0", members, what, MARKOV_1118, against, +1)
-    return Expectation(text=text, study="markov", judge=rule)
+def _english(text: str, rule: Rule) -> Expectation:
+    return Expectation(text=text, study="english", judge=on("weight decay 0.1", rule))
 
 
-def _sibling(text: str, what: str, budget: int, against: int, sign: int) -> Expectation:
-    rule = markov_contrast("sibling", "weight decay 0.1", "annealed", what, budget, against, sign)
-    return Expectation(text=text, study="sibling", judge=rule)
+def _skip(text: str, what: What, members: str, against: int) -> Expectation:
+    rule = tuned_rise("skip", what, MARKOV_1118, against)
+    return Expectation(text=text, study="markov", judge=on("weight decay 0", rule, members=members))
+
+
+def _sibling(text: str, what: What, budget: int, against: int, sign: int) -> Expectation:
+    rule = tuned_rise("sibling", what, budget, against, sign)
+    return Expectation(text=text, study="sibling", judge=on("weight decay 0.1", rule))
 
 
 REGISTERED: tuple[Expectation, ...] = (
-    Expectation(
-        text="Sensitivity to noise rises with budget, for every gamma and scaling",
-        study="english",
-        judge=sensitivity_rises,
+    _english("Sensitivity to noise rises with budget, for every gamma and scaling", sensitivity_rises),
+    _english("The noisy loss turns up at the largest gamma of each scaling", noisy_loss_turns_up),
+    _english("... and turns up earlier for larger gamma", earlier_for_larger),
+    _english(
+        "Forgetting at fixed learning rates grows with budget (upper half of the rates)", forgetting_grows(upper_half)
     ),
-    Expectation(
-        text="The noisy loss turns up at the largest gamma of each scaling",
-        study="english",
-        judge=noisy_loss_turns_up,
-    ),
-    Expectation(
-        text="... and turns up earlier for larger gamma",
-        study="english",
-        judge=earlier_for_larger,
-    ),
-    Expectation(
-        text="Forgetting at fixed learning rates grows with budget (upper half of the rates)",
-        study="english",
-        judge=forgetting_grows,
-    ),
-    Expectation(
-        text="At the tuned rate task loss keeps improving with budget",
-        study="english",
-        judge=task_keeps_improving,
-    ),
-    Expectation(
-        text="At the tuned rate no upturn of pre-training loss is resolved",
-        study="english",
-        judge=no_tuned_upturn,
-    ),
+    _english("At the tuned rate task loss keeps improving with budget", task_keeps_improving),
+    _english("At the tuned rate no upturn of pre-training loss is resolved", no_tuned_upturn),
     _skip(
         "skip, tuned rate: task loss is higher at 1,118 tokens per parameter than at 280",
         "task loss",

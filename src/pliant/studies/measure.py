@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from pliant.checkpoints.folder import Checkpoint
@@ -103,6 +104,28 @@ def _displacement(scene: Scene) -> list[Measurement]:
     ]
 
 
+ADAPTATION_GROUPS = 16
+
+
+def _adaptation(scene: Scene) -> list[Measurement]:
+    """The mean over steps of the task loss of each batch before its update: the area under the curve of adaptation,
+    per step (Hernandez-Garcia et al., arXiv 2606.24752). `blocks` are sums over up to 16 stretches of steps."""
+    losses = scene.variant.losses
+    if scene.variant.diverged:
+        return [Measurement(metric="adaptation_nats", value=math.nan)]
+    if not losses:  # rate 0 is not run
+        return []
+    stretches = np.array_split(np.asarray(losses), min(ADAPTATION_GROUPS, len(losses)))
+    return [
+        Measurement(
+            metric="adaptation_nats",
+            value=math.fsum(losses) / len(losses),
+            blocks=tuple(math.fsum(stretch) for stretch in stretches),
+            count=tuple(len(stretch) for stretch in stretches),
+        )
+    ]
+
+
 def _weights(scene: Scene) -> list[Measurement]:
     tensors = canonical_tensors(scene.checkpoint.model)
     lengths = norms(tensors)
@@ -128,6 +151,7 @@ _KINDS: dict[str, Callable[[Scene], list[Measurement]]] = {
     "pretraining-loss": _pretraining_loss,
     "task-loss": _task_loss,
     "displacement": _displacement,
+    "adaptation": _adaptation,
     "weights": _weights,
     "harness": _asked,
     "choices": _asked,

@@ -1,20 +1,41 @@
 """The modifications a study may ask for, with their strengths."""
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from pliant.data.task_setting import TaskDataset, TaskFiles, TaskSetting, task_name
-from pliant.modifications.finetune import FineTune
+from pliant.data.task_setting import TaskSetting, task_name
+from pliant.modifications.adapters import LowRank
+from pliant.modifications.finetune import STEPS, FineTune
 from pliant.modifications.interpolate import Interpolate
 from pliant.modifications.noise import Noise, Scaling
 from pliant.modifications.prune import Prune
 from pliant.modifications.quantise import Granularity, Quantise
+from pliant.modifications.regularise.method import (
+    Anchor,
+    Divergence,
+    ElasticWeights,
+    ProbeFirst,
+    Regulariser,
+    Replay,
+    WiseFT,
+)
 from pliant.modifications.wanda import Wanda
 from pliant.studies.sections import ChoiceSection, Section, Seeds, TokenCount, different
+from pliant.studies.task_choice import TaskChoice
 from pliant.training.loop import Optimisation
 from pliant.training.schedules import Schedule
+
+Amounts = Annotated[tuple[float, ...], Field(min_length=1), AfterValidator(different)]
+_REGULARISERS: dict[str, Callable[..., Regulariser]] = {
+    "anchor": Anchor,
+    "ewc": ElasticWeights,
+    "replay": Replay,
+    "kl": Divergence,
+    "wise_ft": WiseFT,
+    "probe_first": ProbeFirst,
+}
 
 
 class NoiseSpec(Section):
@@ -107,20 +128,39 @@ class InterpolateSpec(Section):
         return self
 
 
-def _kind_of_task(value: Any) -> str:
-    if isinstance(value, (dict, TaskDataset)):
-        return "dataset" if isinstance(value, TaskDataset) or "dataset" in value else "path"
-    return "path" if isinstance(value, TaskFiles) else "name"
+class RegulariseSpec(Section):
+    """One way of holding on to the base, at each of its amounts; amount 0 is plain fine-tuning."""
 
+    anchor: Amounts | None = None
+    ewc: Amounts | None = None
+    replay: Amounts | None = None
+    kl: Amounts | None = None
+    wise_ft: Amounts | None = None
+    probe_first: Amounts | None = None
 
-TaskChoice = Annotated[
-    Annotated[str, Tag("name")] | Annotated[TaskFiles, Tag("path")] | Annotated[TaskDataset, Tag("dataset")],
-    Discriminator(_kind_of_task),
-]
+    def regularisers(self) -> list[Regulariser | None]:
+        """One for each amount, None where that is 0."""
+        ((name, amounts),) = self._given().items()
+        return [_REGULARISERS[name](amount=amount) if amount else None for amount in amounts]
+
+    def _given(self) -> dict[str, tuple[float, ...]]:
+        amounts = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: given for name, given in amounts.items() if given is not None}
+
+    @model_validator(mode="after")
+    def _check(self) -> "RegulariseSpec":
+        if len(self._given()) != 1:
+            raise ValueError(
+                f"regularise takes one of {', '.join(type(self).model_fields)}; another one is another entry, "
+                "with learning rates of its own"
+            )
+        self.regularisers()
+        return self
 
 
 class FineTuneSpec(Section):
-    """Full fine-tuning on `task` at each of `learning_rates`, for each of `seeds`.
+    """Fine-tuning on `task` at each of `learning_rates`, for each of `seeds`: all weights, or an `adapter`; plain, or
+    regularised at each of some amounts. A method has an entry of its own, as its best rates are its own.
 
     `task` is the name of an embedded or public one, or a mapping with `path` or `dataset` (data/task_setting.py).
     `added_rates` are those with which pliant made a grid longer whose best rate lay at its edge; they stay with the
@@ -130,11 +170,13 @@ class FineTuneSpec(Section):
     task: TaskChoice
     learning_rates: Annotated[tuple[float, ...], Field(min_length=1)]
     added_rates: tuple[float, ...] = ()
-    steps: int = 100
+    steps: int = STEPS
     batch: int = 16
     seeds: Seeds = (0,)
     schedule: Schedule = Schedule(kind="cosine", warmup_fraction=0.1)
     optimisation: Optimisation = Optimisation(weight_decay=0.0)
+    adapter: LowRank | None = None
+    regularise: RegulariseSpec | None = None
 
     def modifications(self) -> list[FineTune]:
         return [
@@ -145,7 +187,10 @@ class FineTuneSpec(Section):
                 batch=self.batch,
                 schedule=self.schedule,
                 optimisation=self.optimisation,
+                adapter=self.adapter,
+                regulariser=regulariser,
             )
+            for regulariser in (self.regularise.regularisers() if self.regularise is not None else [None])
             for rate in (*self.learning_rates, *self.added_rates)
         ]
 

@@ -15,6 +15,7 @@ from pliant.data.corpora import EMBEDDED, CorpusName
 from pliant.data.hub_text import HubText
 from pliant.data.task_setting import TaskDataset, TaskFiles, TaskSetting
 from pliant.data.text_files import TextFiles
+from pliant.modifications.adapters import LowRank
 from pliant.records.numerics import Numerics
 from pliant.studies.evaluation_spec import SECTIONS
 from pliant.studies.modification_spec import (
@@ -24,6 +25,7 @@ from pliant.studies.modification_spec import (
     NoiseSpec,
     PruneSpec,
     QuantiseSpec,
+    RegulariseSpec,
 )
 from pliant.studies.spec import (
     CheckpointSpec,
@@ -170,9 +172,12 @@ def _known_keys() -> set[str]:
         PruneSpec,
         InterpolateSpec,
         FineTuneSpec,
+        RegulariseSpec,
         HeldOutSpec,
         *SECTIONS,
     )
-    settings = (Recipe, Schedule, Optimisation, Architecture, Numerics, TextFiles, HubText, TaskFiles, TaskDataset)
+    settings = (
+        Recipe, Schedule, Optimisation, Architecture, Numerics, LowRank, TextFiles, HubText, TaskFiles, TaskDataset,
+    )  # fmt: skip
     keys = {field.alias or name for model in models for name, field in model.model_fields.items()}
     return keys | {name for kind in settings for name in kind.__dataclass_fields__}

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pliant.checkpoints.folder import Checkpoint
 from pliant.execution.store import Store
-from pliant.modifications.finetune import FineTune, finetuned_variant
+from pliant.modifications.finetune import FineTune, Ground, finetuned_variant
 from pliant.modifications.interpolate import Interpolate, interpolated_variant
 from pliant.modifications.merge import Parts, parts_weights, read_parts
 from pliant.modifications.noise import Noise, noisy_variants
@@ -62,7 +62,9 @@ def variants(bench: Bench, cell: CellPlan) -> Iterator[Variant]:
         task = bench.materials.tasks[modification.task]
         if bench.numerics.sweep == "stacked" and sweeps_pay(modification, model, task):
             return swept_variant(_from_sweep(bench, cell, modification), model)
-        return finetuned_variant(modification, model, task, cell.seed, bench.forward)
+        source = bench.materials.training.source
+        ground = Ground(task=task, base=bench.base, text=source, forward=bench.forward)
+        return finetuned_variant(modification, model, ground, cell.seed)
     return iter([Variant()])
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from pliant.training.cross_entropy import mean_cross_entropy
@@ -37,6 +37,10 @@ class Optimisation:
             raise ValueError(f"betas must lie in [0, 1), got {self.beta1} and {self.beta2}")
         if not self.clip_norm > 0:
             raise ValueError(f"clip_norm must be above 0 (.inf to switch clipping off), got {self.clip_norm}")
+
+
+Objective = Callable[[Float[Tensor, ""], int], Float[Tensor, ""]]
+"""From the mean loss of the batch of a step to what is minimised."""
 
 
 class Diverged(ArithmeticError):
@@ -74,9 +78,12 @@ def train(
     start: int,
     stop: int,
     clip_norm: float,
+    objective: Objective = lambda loss, step: loss,
     after_step: Callable[[int, float], None] = lambda step, loss: None,
 ) -> None:
     """Take the updates `start` .. `stop - 1`, each on the next batch, in place.
+
+    `after_step` is told the loss of the batch before its update, without what `objective` adds.
 
     Raises:
         Diverged: a loss or a gradient is NaN or infinite; the weights are left as they were before that update.
@@ -90,7 +97,7 @@ def train(
         if not math.isfinite(value):
             optimizer.zero_grad()
             raise Diverged(step)
-        loss.backward()  # type: ignore[no-untyped-call]
+        objective(loss, step).backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
         if not math.isfinite(norm.item()):
             optimizer.zero_grad()
