@@ -16,6 +16,7 @@ def caveats(study: Study, findings: Sequence[Finding]) -> tuple[str, ...]:
         *_unfinished(study),
         *_left_out(study, findings),
         *_bases(study),
+        *(f"{note}." for note in study.table.notes),
         *_order(study),
         *_seeds(study),
         *_confounds(study),

@@ -16,6 +16,7 @@ from pliant.statistics.rate_choice import (
     minus_areas,
     reused_points,
     reused_rates,
+    trained,
     tuned_rates,
 )
 from pliant.statistics.reading import Reading
@@ -70,7 +71,7 @@ class Sweep:
     def all_diverged(self) -> tuple[At, ...]:
         """(seed, budget) of the points at which rates were tried and every one diverged."""
         tried = {at: points for at, points in self.rates.items() if any(p.rate > 0 for p in points)}
-        return tuple(at for at, points in tried.items() if not _trained(points))
+        return tuple(at for at, points in tried.items() if not trained(points))
 
     def curve(self, of: Callable[[TunedRate], float]) -> Curve:
         """One number of the tuned rate over budgets, e.g. `lambda t: t.task_loss`."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pliant.data.task_setting import task_name
 from pliant.execution.engine import UserError
 from pliant.execution.table import Labels
 from pliant.modifications.finetune import FineTune
@@ -63,7 +64,9 @@ def cells_of(
     materials: Materials,
     shared: list[EvaluationPlan],
 ) -> Iterator[CellPlan]:
-    on_tasks = {task: evaluation("task-loss", {"data": materials.tasks[task].fingerprint}, task) for task in spec.tasks}
+    on_tasks = {
+        task: evaluation("task-loss", {"data": materials.tasks[task].fingerprint}, task) for task in materials.tasks
+    }
     base = (*shared, evaluation("weights", {}, None), *on_tasks.values())
 
     def cell(modification: Modification, seed: int, evaluations: tuple[EvaluationPlan, ...]) -> CellPlan:
@@ -82,7 +85,7 @@ def cells_of(
             if not isinstance(change, Interpolate) or change.partner in partners:
                 yield cell(change, 0, tuple(shared))
         if entry.fine_tune is not None:
-            rows = len(materials.tasks[entry.fine_tune.task].splits["train"])
+            rows = len(materials.tasks[task_name(entry.fine_tune.task)].splits["train"])
             for tuning in entry.fine_tune.modifications(rows):
                 if isinstance(tuning.regulariser, ProbeFirst):
                     check_labels(materials.tasks[tuning.task])
