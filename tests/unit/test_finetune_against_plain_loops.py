@@ -21,7 +21,8 @@ from transformers import (
 
 import tiny
 from pliant.data.tasks import EncodedTask
-from pliant.modifications.finetune import FineTune, Ground, finetuned_variant
+from pliant.modifications.finetune import FineTune, finetuned_variant
+from pliant.modifications.ground import Ground
 from pliant.modifications.variant import keep_base
 from pliant.training.cross_entropy import mean_cross_entropy
 from pliant.training.decoder import Forward, lean_logits, transformers_logits

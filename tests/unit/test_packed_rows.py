@@ -24,7 +24,8 @@ from transformers import (
 
 import tiny
 from pliant.data.tasks import EncodedSplit, EncodedTask
-from pliant.modifications.finetune import FineTune, Ground, finetuned_variant
+from pliant.modifications.finetune import FineTune, finetuned_variant
+from pliant.modifications.ground import Ground
 from pliant.modifications.sweep import sweeps_pay
 from pliant.modifications.variant import keep_base
 from pliant.training.decoder import keeps_segments_apart, lean_logits, packed_positions, transformers_logits

@@ -47,6 +47,7 @@ def test_a_prompt_too_long_loses_its_beginning_and_is_counted(tokenizer):
     task = encode_text_task(made([("abcdefghij", "XY"), ("defghij", "XY"), ("cdefghij", "XY")]), tokenizer, 8)
     split = task.splits["train"]
     assert task.truncated == 2 * 3  # two of three examples in each of three splits
+    assert task.notes == ("made: 6 of 9 prompts lost their beginning to fit 8 tokens",)
     for row in range(3):
         assert scored(split, row) == [("defghij", "X"), ("defghijX", "Y")]
 
@@ -85,7 +86,7 @@ def test_labels_that_begin_alike(tokenizer):
         encode_text_task(made([("x", "no")], labels=("no", "never")), tokenizer, 8)
 
 
-@pytest.mark.parametrize("name", ["arithmetic", "book", "python"])
+@pytest.mark.parametrize("name", ["arithmetic", "book", "field", "glosses", "python"])
 def test_embedded_tasks_fit_a_context_of_64_bytes(tokenizer, name):
     source = open_text_task(name)
     task = encode_text_task(source, tokenizer, 64)
@@ -95,7 +96,7 @@ def test_embedded_tasks_fit_a_context_of_64_bytes(tokenizer, name):
         count = int((rows.targets != IGNORED).sum())
         separators = 2 * len(source.splits[split]) if name == "python" else 0
         assert 0 <= answers + separators - count <= (64 if name == "python" else 0)
-    assert bool(task.label_tokens) == (name == "book")
+    assert bool(task.label_tokens) == (name in ("book", "field"))
 
 
 def test_context_and_tokenizer_are_part_of_the_fingerprint(tokenizer):

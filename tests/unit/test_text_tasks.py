@@ -1,11 +1,14 @@
 """The embedded tasks: sizes, labels, disjoint splits, and arithmetic that is right."""
 
+import itertools
 import operator
 import re
 from collections import Counter
 from importlib import resources
 
+import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 from pliant.data import arithmetic
 from pliant.data.corpora import SPLITS, open_corpus
@@ -17,6 +20,8 @@ SHIPPED = {
         "sha256:88bfa598da04d24ebc1e2759604b6a7dab22fcf50735885ba20b964717b4d40e",
     ),
     "book": ((3000, 450, 1200), "sha256:2fb3187249d30793c385fb36f2fdc801af66080446f5550dc133f7d108b1f261"),
+    "field": ((4160, 512, 1040), "sha256:417924dfc4dd58132236f9e866615d0801bf8b5e809a6f8cd80eca6fa2ff600f"),
+    "glosses": ((4600, 512, 1200), "sha256:7fa2b5117cbc04e6c2be2731727e1a524dadd10d478d25eddd2fd58b709853cb"),
     "python": ((1988, 135, 290), "sha256:9731186aa9ce087c438ae017970728c2bc839e5db5b495b98c854d78fcfa2ed6"),
 }
 
@@ -40,26 +45,28 @@ def test_no_example_lies_in_two_splits(name):
 
 
 def test_unknown_task_lists_the_known_ones():
-    with pytest.raises(ValueError, match='no embedded task "pyton": give one of arithmetic, book, python'):
+    known = "arithmetic, book, field, glosses, python"
+    with pytest.raises(ValueError, match=f'no embedded task "pyton": give one of {known}'):
         open_text_task("pyton")
 
 
-@pytest.mark.parametrize("name", ["book", "arithmetic"])
+@pytest.mark.parametrize("name", ["arithmetic", "book", "field", "glosses"])
 def test_prompt_and_answer_fit_a_context_of_64_bytes(name):
     task = open_text_task(name)
     for split in SPLITS:
         assert max(len((example.prompt + example.answer).encode()) for example in task.splits[split]) <= 62
 
 
-# book
+# classification
 
 
-def test_book_labels_are_one_byte_each_and_equally_frequent():
-    task = open_text_task("book")
-    assert task.labels == ("K", "M", "S")
+@pytest.mark.parametrize(("name", "labels"), [("book", ("K", "M", "S")), ("field", ("A", "H", "P", "Q"))])
+def test_labels_are_one_byte_each_and_equally_frequent(name, labels):
+    task = open_text_task(name)
+    assert task.labels == labels
     for split in SPLITS:
         counts = Counter(example.answer for example in task.splits[split])
-        assert counts == dict.fromkeys(task.labels, len(task.splits[split]) // 3)
+        assert counts == dict.fromkeys(task.labels, len(task.splits[split]) // len(labels))
 
 
 def test_book_prompts_are_not_in_the_pretraining_corpus():
@@ -79,9 +86,10 @@ def test_book_prompts_are_not_in_the_pretraining_corpus():
     assert len(found) < 0.01 * len(starts)
 
 
-def test_book_is_about_the_words():
-    """Naive Bayes over words, trained on the train split, is right far above 1/3 on test."""
-    task = open_text_task("book")
+@pytest.mark.parametrize("name", ["book", "field"])
+def test_classification_is_about_the_words(name):
+    """Naive Bayes over words, trained on the train split, is right far above the majority on test."""
+    task = open_text_task(name)
     counts = {label: Counter() for label in task.labels}
     for example in task.splits["train"]:
         counts[example.answer].update(example.prompt.lower().split())
@@ -129,7 +137,63 @@ def test_assets_stay_small():
         asset.name: len(asset.read_bytes()) for asset in resources.files("pliant.data").joinpath("assets").iterdir()
     }
     assert sizes["python.jsonl.xz"] <= 350_000
+    assert sizes["glosses.jsonl.xz"] + sizes["field.jsonl.xz"] <= 200_000
     assert sum(sizes.values()) <= 5_000_000
+
+
+# glosses and field
+
+
+def greatest_likeness(texts, others):
+    """The greatest |A and B| / |A or B| over the words of a text and of another."""
+    found = [[set(re.findall(r"[a-z0-9]+", text.lower())) for text in group] for group in (texts, others)]
+    column = {word: number for number, word in enumerate(sorted(set().union(*found[0], *found[1])))}
+    first, second = (
+        csr_array(
+            (
+                np.ones(sum(map(len, group))),
+                [column[word] for words in group for word in words],
+                np.cumsum([0, *map(len, group)]),
+            ),
+            shape=(len(group), len(column)),
+        )
+        for group in found
+    )
+    both = (first @ second.T).tocoo()
+    sizes = first.sum(axis=1)[both.coords[0]] + second.sum(axis=1)[both.coords[1]]
+    return (both.data / (sizes - both.data)).max()
+
+
+def test_greatest_likeness_by_hand():
+    assert greatest_likeness(["a b", "c d e"], ["C, D; f g", "h"]) == 2 / 5
+
+
+@pytest.mark.parametrize("name", ["field", "glosses"])
+def test_no_gloss_is_nearly_one_of_another_split(name):
+    task = open_text_task(name)
+    glosses = {split: [e.prompt if task.labels else e.answer for e in task.splits[split]] for split in SPLITS}
+    for one, other in itertools.combinations(SPLITS, 2):
+        assert 0.4 < greatest_likeness(glosses[one], glosses[other]) < 0.6
+
+
+def test_glosses_have_a_word_its_part_of_speech_and_a_sentence():
+    task = open_text_task("glosses")
+    examples = [example for split in SPLITS for example in task.splits[split]]
+    entries = [re.fullmatch(r"(\S.*\S|\S) \((noun|verb|adjective|adverb)\): ", e.prompt) for e in examples]
+    assert all(entries)
+    assert min(Counter(entry[2] for entry in entries).values()) > 300
+    assert len({entry[1].lower() for entry in entries}) == len(entries)
+    assert all(re.fullmatch(r"[^\n;:\"]{16,}\.", example.answer) for example in examples)
+
+
+def test_glosses_explain_their_words():
+    """A word is named in its own gloss far more often than in the gloss before it."""
+    task = open_text_task("glosses")
+    stems = [example.prompt.split()[0].lower()[:5] for example in task.splits["train"]]
+    answers = [example.answer.lower() for example in task.splits["train"]]
+    own = sum(stem in answer for stem, answer in zip(stems, answers, strict=True))
+    shifted = sum(stem in answer for stem, answer in zip(stems[1:], answers, strict=False))
+    assert own > 5 * shifted
 
 
 # arithmetic

@@ -50,6 +50,15 @@ _KINDS = {
         description="Word problems with one or two steps of +, - or x, answered by a number",
         licence="generated; CC0-1.0",
     ),
+    "glosses": _Kind(
+        description="What a word means: the gloss of a word's first sense in WordNet, at most 62 bytes with the word",
+        licence="WordNet licence; Copyright 2011 by Princeton University; see NOTICE",
+    ),
+    "field": _Kind(
+        description="Which field is this meaning from: A, act; H, human being; P, plant; Q, quality",
+        licence="WordNet licence; Copyright 2011 by Princeton University; see NOTICE",
+        labels=("A", "H", "P", "Q"),
+    ),
 }
 TEXT_TASKS = tuple(sorted(_KINDS))
 
@@ -61,6 +70,12 @@ def open_text_task(name: str) -> TextTask:
     `book`: a line of 40 to 60 bytes, then its label; three equally frequent labels, so the majority baseline
     is 1/3. The lines come from documents that the corpus "english" does not contain, divided by document.
     `arithmetic`: at most 64 bytes, answer included; no template meets the same numbers in two splits.
+    `glosses`: `guest (noun): `, then what it means, at most 62 bytes in all; the words are those that occur in the
+    texts WordNet counted.
+    `field`: a gloss of 16 to 60 bytes, then its label, the lexicographer file of the meaning (noun.act, noun.person,
+    noun.plant, noun.attribute); four equally frequent labels, so the majority baseline is 1/4.
+    No two examples of `glosses`, or of `field`, come from the same word or have 60 % of the words of their glosses
+    in common.
 
     Raises:
         ValueError: no embedded task has this name.

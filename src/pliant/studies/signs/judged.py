@@ -12,11 +12,16 @@ Rule = Callable[[tuple[Reading, ...]], Judged]
 
 def on(trajectory: str, rule: Rule, *, members: str = "annealed") -> Rule:
     """`rule` on the readings of one ladder alone: one trajectory, and of it annealed members or undecayed trunk."""
+    return of_trajectory(trajectory, lambda found: rule(tuple(r for r in found if r.members == members)))
+
+
+def of_trajectory(trajectory: str, rule: Rule) -> Rule:
+    """`rule` on the readings of one trajectory alone."""
 
     def judge(found: tuple[Reading, ...]) -> Judged:
-        mine = tuple(r for r in found if r.trajectory == trajectory and r.members == members)
+        mine = tuple(r for r in found if r.trajectory == trajectory)
         if not mine:
-            raise ValueError(f"{members} members of {trajectory} were not measured")
+            raise ValueError(f"{trajectory} was not measured")
         return rule(mine)
 
     return judge

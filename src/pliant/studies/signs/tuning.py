@@ -40,6 +40,8 @@ _OF: dict[What, Callable[[Sweep], Curve]] = {
     "task loss": lambda sweep: sweep.curve(lambda t: t.optimum_task_loss),
     "pre-training loss": lambda sweep: sweep.curve(lambda t: t.optimum_pretraining_loss),
     "matched": lambda sweep: sweep.matched(),
+    "reused task loss": lambda sweep: sweep.reused(lambda p: p.task_loss),
+    "reused pre-training loss": lambda sweep: sweep.reused(lambda p: p.pretraining_loss),
 }
 
 
@@ -166,6 +168,18 @@ def rises_more(task: str, what: What, budget: int, against: int, *, more: str, l
             for name in (more, less)
         ]
         return positive(over_seeds({seed: rises[0][seed] - rises[1][seed] for seed in rises[0] if seed in rises[1]}))
+
+    return rule
+
+
+def rises_more_reused(task: str, quantity: Quantity, budget: int, against: int) -> Rule:
+    """The contrast of the rate tuned once at the middle budget exceeds that of the tuned rate, paired by run."""
+    reused: What = "reused task loss" if quantity == "task loss" else "reused pre-training loss"
+
+    def rule(found: tuple[Reading, ...]) -> Judged:
+        sweep = _sweep_on(task, found)
+        more, less = (_rise_by_seed(_OF[what](sweep), budget, against) for what in (reused, quantity))
+        return positive(over_seeds({seed: more[seed] - less[seed] for seed in more if seed in less}))
 
     return rule
 
