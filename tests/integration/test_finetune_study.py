@@ -10,7 +10,7 @@ from pliant.report.html import render
 from pliant.report.study import open_study
 from pliant.report.tuning import short_grids
 from pliant.studies.growth import extend_grids
-from tiny_studies import record_files, run, tiny
+from tiny_studies import TOKENS_PER_STEP, record_files, run, tiny
 
 
 def tuning(**changes: Any) -> dict[str, Any]:
@@ -30,8 +30,14 @@ def test_every_recipe_is_recorded(tmp_path: Path) -> None:
         tuning(micro_batch=3, steps=5),
         tuning(gradient_checkpointing=True, steps=4),
     ]
-    numerics = {"forward": "transformers", "sweep": "single"}
-    table, failures, _ = run(tiny({"modifications": recipes, "numerics": numerics}), tmp_path / "study")
+    spec = tiny(
+        {
+            "modifications": recipes,
+            "numerics": {"forward": "transformers", "sweep": "single"},
+            "trajectories.0.ladder.budgets": [8 * TOKENS_PER_STEP],
+        }
+    )
+    table, failures, _ = run(spec, tmp_path / "study")
     assert (failures, table.missing, table.failed) == ([], 0, ())
     labels = {row["label"] for row in table.rows if row["modification"] == "fine-tune"}
     assert labels == {
@@ -45,7 +51,7 @@ def test_every_recipe_is_recorded(tmp_path: Path) -> None:
     for found in stopped:
         losses = {int(done): loss for done, loss in found["validation_losses"].items()}
         assert losses[found["updates_kept"]] == min(losses.values())
-    assert run(tiny({"modifications": recipes, "numerics": numerics}), tmp_path / "study")[2] == []
+    assert run(spec, tmp_path / "study")[2] == []
 
 
 def sweep(rates: list[float]) -> dict[str, Any]:

@@ -226,7 +226,7 @@ def trained_variant(
     """
     losses: list[float] = []
     try:
-        with _alone(model, parameters), recomputed(model, settings.gradient_checkpointing):
+        with _alone(model, parameters), _dropout(model, seed), recomputed(model, settings.gradient_checkpointing):
             details = _train(
                 settings,
                 model,
@@ -295,6 +295,15 @@ def _lowest(
         return None
     split, rows = ground.task.splits["validation"], settings.micro_batch or settings.batch
     return Lowest(settings.stop_early, settings.steps, parameters, lambda: mean_loss(model, split, forward, rows))
+
+
+@contextmanager
+def _dropout(model: Any, seed: int) -> Iterator[None]:
+    """Within, what a class with dropout leaves out is the seed's, whatever this process drew before."""
+    device = next(model.parameters()).device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 @contextmanager
