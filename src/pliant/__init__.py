@@ -4,10 +4,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pliant.api import audit, merge, sensitivity, study, trajectory, verdict
+    from pliant.api import audit, merge, recipe, sensitivity, study, trajectory, verdict
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "audit", "merge", "sensitivity", "study", "trajectory", "verdict"]
+__all__ = ["__version__", "audit", "merge", "recipe", "sensitivity", "study", "trajectory", "verdict"]
 
 
 def __getattr__(name: str) -> Any:

@@ -24,16 +24,18 @@ from pliant.report.scores import read_scores
 from pliant.report.summary import Summary, summarise
 from pliant.statistics import Estimate, over_draws
 from pliant.studies import auditing
-from pliant.studies.expectations import judge_expectations
 from pliant.studies.materials import MaterialSpec, open_materials
 from pliant.studies.members import members_of
+from pliant.studies.recipes.claims import judge_claims, recipe_notes
+from pliant.studies.recipes.opening import grown
+from pliant.studies.recipes.registry import find_recipe
 from pliant.studies.runner import run_studies
 from pliant.studies.settling import STUDY_FILE
 from pliant.studies.spec import StudySpec, TrajectorySpec
 from pliant.studies.study_file import read_recipe, read_study
 from pliant.training.decoder import choose_forward
 
-__all__ = ["Results", "Study", "audit", "merge", "sensitivity", "study", "trajectory", "verdict"]
+__all__ = ["Results", "Study", "audit", "merge", "recipe", "sensitivity", "study", "trajectory", "verdict"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +52,8 @@ class Results:
     def report(self, out: str | Path, *, title: str = "", notes: Sequence[str] = ()) -> Path:
         """Write the self-contained HTML report to `out` and return its path."""
         heading = title or ", ".join(table.study for table in self.tables)
-        return write_report(
-            self.tables, Path(out), title=heading, notes=notes, expectations=judge_expectations(self.tables)
-        )
+        told = (*notes, *recipe_notes(self.tables))
+        return write_report(self.tables, Path(out), title=heading, notes=told, expectations=judge_claims(self.tables))
 
 
 def verdict(scores: str | Path, *, margin: float = MARGIN_NATS) -> Summary:
@@ -107,6 +108,19 @@ def study(source: str | Path | StudySpec, *, out: str | Path | None = None) -> S
         return Study(spec=read_study(place / STUDY_FILE), folder=place)
     spec = read_study(place)
     return Study(spec=spec, folder=Path(out) if out is not None else Path("runs") / spec.study)
+
+
+def recipe(name: str, *, out: str | Path | None = None) -> Study:
+    """The study of a published result (`pliant recipes` lists them) in `out` or `runs/<study>`.
+
+    Recipes of one study share a folder: what it asks for already stays, and the recipe's modifications are added.
+
+    Raises:
+        ValueError: no such recipe, or a folder in which its study was changed.
+    """
+    found = find_recipe(name)
+    folder = Path(out) if out is not None else Path("runs") / found.study().study
+    return Study(spec=grown(found, folder), folder=folder)
 
 
 def trajectory(source: str | Path) -> Trajectory:

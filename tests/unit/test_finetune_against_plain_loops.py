@@ -1,4 +1,4 @@
-"""Fine-tuning against loops that owe it nothing: transformers' loss and schedules with torch's AdamW, and its Trainer."""
+"""Fine-tuning against loops that owe it nothing: transformers' loss and schedules with torch's AdamW; its Trainer."""
 
 import itertools
 from collections.abc import Callable, Iterator

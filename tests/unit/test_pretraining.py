@@ -10,6 +10,7 @@ import tiny
 from pliant.checkpoints.architecture import build_model
 from pliant.checkpoints.folder import open_checkpoint
 from pliant.data.tokenizers import open_tokenizer
+from pliant.records.identity import identity
 from pliant.records.numerics import Numerics
 from pliant.training.decoder import choose_forward
 from pliant.training.loop import adamw, train
@@ -214,11 +215,39 @@ def test_steps_are_the_nearest_to_the_budget():
         ({"learning_rate": math.nan}, "learning_rate must be a finite number above 0, got nan"),
         ({"learning_rate": math.inf}, "learning_rate must be a finite number above 0, got inf"),
         ({"learning_rate": 0.1, "batch_windows": 0}, "batch_windows must be at least 1, got 0"),
+        (
+            {"learning_rate": 0.1, "batch_windows": 4, "micro_batch": 4},
+            "micro_batch must be from 1 to 3, below batch_windows 4, got 4; leave it out",
+        ),
     ],
 )
 def test_refused_recipes(settings, says):
     with pytest.raises(ValueError, match=says):
         Recipe(**settings)
+
+
+def weights_after(tmp_path, out, **changes):
+    run = a_run()
+    run = dataclasses.replace(run, recipe=dataclasses.replace(run.recipe, **changes))
+    model = open_checkpoint(segment(tmp_path, out, run=run, stop=5, total=5)).model
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def test_micro_batches_and_bfloat16_train_the_same_model_within_their_rounding(tmp_path):
+    """Adam's first updates have the size of the rate whatever the gradient's, so that rounding shows there most."""
+    whole = weights_after(tmp_path, "whole")
+    parts = weights_after(tmp_path, "parts", micro_batch=3)
+    mixed = weights_after(tmp_path, "mixed", precision="bfloat16")
+    start = weights_after(tmp_path, "start", learning_rate=1e-12)
+    moved = (whole - start).norm()
+    assert 0 < (parts - whole).norm() < 1e-3 * moved
+    assert 1e-3 * moved < (mixed - whole).norm() < 0.2 * moved
+
+
+def test_a_recipe_that_says_nothing_of_them_is_what_it_was():
+    recipe = Recipe(learning_rate=0.01)
+    assert not {"precision", "micro_batch"} & set(identity(recipe))
+    assert identity(dataclasses.replace(recipe, micro_batch=3))["micro_batch"] == 3
 
 
 def test_progress_reports_share_loss_and_speed(tmp_path):

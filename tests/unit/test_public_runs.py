@@ -362,3 +362,29 @@ def test_a_malformed_table_is_one_line_with_the_key(tmp_path, old, new, message)
 def test_a_table_that_is_not_there(tmp_path):
     with pytest.raises(CheckpointError, match=r"^the table of runs .*none\.yaml cannot be read"):
         public_runs(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("repo", "config", "model"),
+    [
+        (
+            "allenai/OLMo-1B-hf",
+            {"intermediate_size": 8192, "num_attention_heads": 16, "tie_word_embeddings": True},
+            "Olmo",
+        ),
+        ("allenai/OLMo-2-1124-7B", {"intermediate_size": 11_008, "num_attention_heads": 32}, "Olmo2"),
+        ("LLM360/Amber", {"intermediate_size": 11_008, "num_attention_heads": 32}, "Llama"),
+    ],
+)
+def test_sizes_are_those_of_the_models_own_code(repo, config, model):
+    import transformers
+
+    size = run(repo).size
+    assert size is not None
+    shared = {"hidden_size": size.width, "num_hidden_layers": size.layers, "vocab_size": size.vocabulary}
+    settings = getattr(transformers, f"{model}Config")(**shared, **config, pad_token_id=None)
+    with torch.device("meta"):
+        built = getattr(transformers, f"{model}ForCausalLM")(settings)
+    assert sum(p.numel() for p in built.parameters()) == size.parameters
+    if size.checkpoint_bytes is not None:
+        assert size.checkpoint_bytes == pytest.approx(4 * size.parameters, rel=1e-3)  # fp32

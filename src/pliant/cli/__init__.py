@@ -16,6 +16,7 @@ from pliant.cli import (
     ls,
     merge,
     pretrain,
+    recipes,
     report,
     run,
     show,
@@ -33,7 +34,23 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for module in (demo, check, pretrain, run, confirm, report, verdict, forecast, theory, audit, merge, ls, show, gc):
+for module in (
+    demo,
+    check,
+    pretrain,
+    run,
+    recipes,
+    confirm,
+    report,
+    verdict,
+    forecast,
+    theory,
+    audit,
+    merge,
+    ls,
+    show,
+    gc,
+):
     app.command(name=module.__name__.rsplit(".", 1)[1], help=module.__doc__)(module.command)
 
 

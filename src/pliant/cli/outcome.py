@@ -41,10 +41,11 @@ def conclude(
     from pliant.report.html import write_report
     from pliant.report.summary import summarise
     from pliant.report.terminal import show
-    from pliant.studies.expectations import judge_expectations
+    from pliant.studies.recipes.claims import judge_claims, recipe_notes
 
-    expectations = judge_expectations(tables)
-    write_report(tables, report, title=title, notes=notes, expectations=expectations, margin=margin)
+    expectations = judge_claims(tables)
+    told = (*notes, *recipe_notes(tables))
+    write_report(tables, report, title=title, notes=told, expectations=expectations, margin=margin)
     summary = summarise(tables, margin=margin)
     if as_json:
         content = summary.to_json()

@@ -1,7 +1,8 @@
 """Run a study: pre-train what it asks for, measure what has no record yet, write the report.
 
-STUDY is a YAML file, the folder of a study that was begun, or a recipe function (pliant.studies.demo:english_study).
-Running a finished study changes nothing.
+STUDY is a YAML file, the folder of a study that was begun, or a recipe function (pliant.studies.demo:english_study);
+--recipe NAME takes the study of a published result instead, and with --dry-run tells what it would take before
+anything is fetched. Running a finished study changes nothing.
 
 Example: [bold]pliant run study.yaml --out runs/mine[/bold], and first: [bold]pliant run study.yaml --dry-run[/bold]
 """
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 
 
 def command(
-    study: str = typer.Argument(..., help="A YAML file, a study folder, or module:function.", metavar="STUDY"),
+    study: str | None = typer.Argument(
+        None, help="A YAML file, a study folder, or module:function.", metavar="STUDY", show_default=False
+    ),
+    recipe: str | None = typer.Option(None, help="The study of a published result; `pliant recipes` lists them."),
     out: Path | None = typer.Option(None, help="The study's folder; by default runs/<name of the study>."),
     dry_run: bool = typer.Option(False, "--dry-run", help="List the cells and the estimated time; run nothing."),
     workers: int | None = typer.Option(None, help="Worker processes; by default one a core, 0 for none."),
@@ -36,20 +40,28 @@ def command(
     ),
     log: Log = typer.Option(Log.auto, help="jsonl: progress as JSON lines on standard output."),
     margin: float = typer.Option(MARGIN_NATS, min=0.0, help="A rise that matters, in nats per token."),
+    write_study: Path | None = typer.Option(None, help="Write the study of --recipe as YAML to this file, and stop."),
     as_json: bool = typer.Option(False, "--json", help="Print the summary (or the dry run) as JSON."),
 ) -> None:
     from pliant.cli.running import quiet_libraries
 
     quiet_libraries()
+    from pliant.api import recipe as open_recipe
     from pliant.api import study as open_study
     from pliant.cli.outcome import conclude
+    from pliant.cli.recipes import show_estimate
+    from pliant.cli.recipes import write_study as write
     from pliant.cli.running import run_and_watch
 
-    opened = _with(open_study(study, out=out), allow_suspect, batch_tokens)
-    if dry_run and extend_grids:
-        from pliant.studies.spec import SpecError
-
-        raise SpecError("--extend-grids has no effect with --dry-run: what is added depends on what is measured")
+    _check(study, recipe, dry_run, write_study, extend_grids, batch_tokens)
+    if recipe is not None and write_study is not None:
+        write(recipe, write_study)
+        return
+    if recipe is not None and dry_run:
+        show_estimate(recipe, checkpoints.bytes_of(cache_cap), as_json)
+        return
+    begun = open_recipe(recipe, out=out) if recipe is not None else open_study(study or "", out=out)
+    opened = _with(begun, allow_suspect, batch_tokens)
     if dry_run:
         show_plan(opened.spec, opened.folder, as_json)
         return
@@ -62,6 +74,35 @@ def command(
     conclude(
         tables, failures, report=opened.folder / "report.html", title=opened.spec.study, as_json=as_json, margin=margin
     )
+
+
+def _check(
+    study: str | None,
+    recipe: str | None,
+    dry_run: bool,
+    write_study: Path | None,
+    extend_grids: bool,
+    batch_tokens: int | None,
+) -> None:
+    """Raises:
+    SpecError: neither or both of STUDY and --recipe, or an option without effect.
+    """
+    from pliant.studies.spec import SpecError
+
+    if study is None and recipe is None:
+        raise SpecError("give STUDY (a YAML file, a study folder or module:function) or --recipe NAME")
+    if study is not None and recipe is not None:
+        raise SpecError(f"give STUDY ({study}) or --recipe {recipe}, not both")
+    if write_study is not None and recipe is None:
+        raise SpecError("--write-study has an effect with --recipe only; `pliant demo --write-study` writes the demo's")
+    if write_study is not None and dry_run:
+        raise SpecError(
+            "--write-study writes the study and stops, --dry-run tells what it would take; give one of them"
+        )
+    if dry_run and extend_grids:
+        raise SpecError("--extend-grids has no effect with --dry-run: what is added depends on what is measured")
+    if recipe is not None and dry_run and batch_tokens is not None:
+        raise SpecError("--batch-tokens has no effect on the estimate of a recipe; leave it out")
 
 
 ROUNDS = 3

@@ -92,11 +92,15 @@ def _fetch(folder: Path, source: HubText) -> None:
     """Stream the text into its file, then note where it is, under what was asked for and under the commit."""
     from pliant.data.hub_stream import stream_text
 
-    stream = stream_text(source)
-    lines = [json.dumps(text, ensure_ascii=False).encode() + b"\n" for text in stream.texts]
-    fingerprint = f"sha256:{hashlib.sha256(b''.join(lines)).hexdigest()}"
-    with whole_file(_text_file(folder, fingerprint)) as file:
-        file.writelines(lines)
+    stream, content = stream_text(source), hashlib.sha256()
+    streamed = folder / "texts" / f"{_note(folder, source).stem}.part"
+    with whole_file(streamed) as file:
+        for text in stream.texts:  # a split may be larger than memory
+            line = json.dumps(text, ensure_ascii=False).encode() + b"\n"
+            content.update(line)
+            file.write(line)
+    fingerprint = f"sha256:{content.hexdigest()}"
+    streamed.replace(_text_file(folder, fingerprint))
     about = {**asdict(source), "commit": stream.commit, "split": stream.split, "fingerprint": fingerprint}
     for asked in (replace(source, revision=stream.commit), source):
         with whole_file(_note(folder, asked)) as file:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pliant.data.tasks import EncodedTask
-from pliant.modifications.adapters import LowRank
+from pliant.modifications.adapters import LowRank, adapted
 from pliant.modifications.ground import Ground
 from pliant.modifications.regularise.hold import hold
 from pliant.modifications.regularise.method import ProbeFirst, Regulariser, WiseFT
@@ -122,6 +122,13 @@ class FineTune:
         return replace(self, regulariser=None) if isinstance(self.regulariser, WiseFT) else self
 
     @property
+    def method(self) -> str | None:
+        """What it does that plain fine-tuning does not, without its amount: "anchor", "LoRA rank 8"."""
+        if self.regulariser is not None:
+            return self.regulariser.NAME
+        return self.adapter.label if self.adapter is not None else None
+
+    @property
     def plain(self) -> bool:
         """Whether it is full fine-tuning on the task alone, in fp32, a batch at once and to its end: such may be
         trained side by side."""
@@ -140,7 +147,9 @@ def finetuned_variant(settings: FineTune, model: Any, ground: Ground, seed: int)
         yield Variant()
         return
     _check_packing(model, ground.task)
-    if isinstance(settings.regulariser, ProbeFirst):
+    if settings.adapter is not None:
+        yield _adapted_variant(settings, settings.adapter, model, ground, seed)
+    elif isinstance(settings.regulariser, ProbeFirst):
         yield _probed(settings, settings.regulariser, model, ground, seed)
     else:
         yield finish(_held(settings, model, ground, seed), settings, model, ground.base)
@@ -180,6 +189,16 @@ def _probed(settings: FineTune, probe: ProbeFirst, model: Any, ground: Ground, s
     return after(first, trained_variant(settings, model, ground, seed, list(model.parameters()), batches=batches))
 
 
+def _adapted_variant(settings: FineTune, adapter: LowRank, model: Any, ground: Ground, seed: int) -> Variant:
+    """Train `adapter` alone and merge it. Only transformers' own forward pass meets the adapter."""
+    through = replace(ground, forward=transformers_logits)
+    with adapted(model, adapter, seed) as parameters:
+        variant = trained_variant(settings, model, through, seed, parameters)
+    finite = all(bool(torch.isfinite(p).all()) for p in model.parameters())
+    details = {**(variant.details or {}), "trained_parameters": sum(p.numel() for p in parameters)}
+    return replace(variant, diverged=variant.diverged or not finite, details=details)
+
+
 def _check_packing(model: Any, task: EncodedTask) -> None:
     train = task.splits["train"]
     row = torch.from_numpy(train.inputs[:1]).to(next(model.parameters()).device)
@@ -207,7 +226,7 @@ def trained_variant(
     """
     losses: list[float] = []
     try:
-        with _alone(model, parameters), recomputed(model, settings.gradient_checkpointing):
+        with _alone(model, parameters), _dropout(model, seed), recomputed(model, settings.gradient_checkpointing):
             details = _train(
                 settings,
                 model,
@@ -276,6 +295,15 @@ def _lowest(
         return None
     split, rows = ground.task.splits["validation"], settings.micro_batch or settings.batch
     return Lowest(settings.stop_early, settings.steps, parameters, lambda: mean_loss(model, split, forward, rows))
+
+
+@contextmanager
+def _dropout(model: Any, seed: int) -> Iterator[None]:
+    """Within, what a class with dropout leaves out is the seed's, whatever this process drew before."""
+    device = next(model.parameters()).device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pliant.data.task_setting import task_name
 from pliant.execution.engine import UserError
 from pliant.execution.table import Labels
 from pliant.modifications.finetune import FineTune
@@ -63,12 +64,15 @@ def cells_of(
     materials: Materials,
     shared: list[EvaluationPlan],
 ) -> Iterator[CellPlan]:
-    on_tasks = {task: evaluation("task-loss", {"data": materials.tasks[task].fingerprint}, task) for task in spec.tasks}
+    on_tasks = {
+        task: evaluation("task-loss", {"data": materials.tasks[task].fingerprint}, task) for task in materials.tasks
+    }
     base = (*shared, evaluation("weights", {}, None), *on_tasks.values())
 
     def cell(modification: Modification, seed: int, evaluations: tuple[EvaluationPlan, ...]) -> CellPlan:
         what = _modification_identity(modification, subject, partners, materials)
-        return _cell(spec, name, subject, modification, what, seed, evaluations)
+        labels = {"trajectory": name, **subject.labels, **_modification_labels(modification, materials), "seed": seed}
+        return _cell(spec, subject, labels, modification, what, seed, evaluations)
 
     yield cell(None, 0, base)
     trained = (evaluation("displacement", {}, None), evaluation("adaptation", {}, None))
@@ -81,7 +85,7 @@ def cells_of(
             if not isinstance(change, Interpolate) or change.partner in partners:
                 yield cell(change, 0, tuple(shared))
         if entry.fine_tune is not None:
-            rows = len(materials.tasks[entry.fine_tune.task].splits["train"])
+            rows = len(materials.tasks[task_name(entry.fine_tune.task)].splits["train"])
             for tuning in entry.fine_tune.modifications(rows):
                 if isinstance(tuning.regulariser, ProbeFirst):
                     check_labels(materials.tasks[tuning.task])
@@ -96,8 +100,8 @@ def evaluation(kind: str, settings: dict[str, Json], task: str | None) -> Evalua
 
 def _cell(
     spec: StudySpec,
-    name: str,
     subject: Subject,
+    labels: Labels,
     modification: Modification,
     changes: dict[str, Json],
     seed: int,
@@ -110,7 +114,6 @@ def _cell(
         "seed": seed,
         "numerics": identity(spec.numerics),
     }
-    labels = {"trajectory": name, **subject.labels, **_modification_labels(modification), "seed": seed}
     return CellPlan(
         key=digest(what),
         identity=what,
@@ -153,13 +156,22 @@ def _text(tuning: FineTune, materials: Materials) -> dict[str, Json]:
     return {"text": source.fingerprint}
 
 
-def _modification_labels(modification: Modification) -> Labels:
+def _modification_labels(modification: Modification, materials: Materials) -> Labels:
+    tuning = modification if isinstance(modification, FineTune) else None
     return {
         "modification": modification.KIND if modification is not None else "none",
         "label": modification.label if modification is not None else "none",
         "scaling": modification.scaling if isinstance(modification, Noise) else None,
         "embeddings": modification.embeddings if isinstance(modification, (Noise, Quantise, Prune)) else None,
-        "task": modification.task if isinstance(modification, FineTune) else None,
-        "steps": modification.steps if isinstance(modification, FineTune) else None,
+        "task": tuning.task if tuning is not None else None,
+        "steps": tuning.steps if tuning is not None else None,
+        "method": tuning.method if tuning is not None else None,
+        "amount": tuning.regulariser.amount if tuning is not None and tuning.regulariser is not None else None,
+        "task_epochs": _task_epochs(tuning, materials) if tuning is not None else None,
         "strength": modification.strength if modification is not None else 0.0,
     }
+
+
+def _task_epochs(tuning: FineTune, materials: Materials) -> float:
+    """How often a fine-tune sees each row of its task's train split."""
+    return tuning.steps * tuning.batch / len(materials.tasks[tuning.task].splits["train"])

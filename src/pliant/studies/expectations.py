@@ -33,12 +33,12 @@ class Expectation:
     judge: Rule
 
 
-def judge_expectations(tables: Sequence[Table]) -> tuple[ExpectationResult, ...]:
-    """Every registered sign of the studies in `tables`, against their own records."""
+def judge_expectations(tables: Sequence[Table], registered: Sequence[Expectation]) -> tuple[ExpectationResult, ...]:
+    """Every `registered` sign of the studies in `tables`, against their own records."""
     results = []
     for table in tables:
         found = readings(table.rows)
-        for expectation in REGISTERED:
+        for expectation in registered:
             if expectation.study == table.study:
                 agrees, observed, evidence = _judged(expectation, found)
                 results.append(

@@ -21,8 +21,9 @@ from pliant.checkpoints.weights import canonical_tensors, norms, stored_fingerpr
 from pliant.data.tokenizers import Tokenizer
 from pliant.data.windows import WindowSource
 from pliant.records.numerics import Numerics
-from pliant.training.decoder import choose_forward
+from pliant.training.decoder import Forward, choose_forward, transformers_logits
 from pliant.training.loop import Batch, Diverged, Optimisation, adamw, train
+from pliant.training.precision import Precision, in_precision
 from pliant.training.schedules import Schedule
 from pliant.training.state import OPTIMIZER_FILE, latest_snapshot, load_state, save_optimizer, save_snapshot
 
@@ -31,22 +32,35 @@ Progress = Callable[[float, Mapping[str, float]], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How a ladder is pre-trained, budget and seed apart. `batch_windows` windows of the model's context a step."""
+    """How a ladder is pre-trained, budget and seed apart. `batch_windows` windows of the model's context a step.
+
+    `precision` is that of the forward pass (fp32 unless given); `micro_batch` windows go through it at a time, with
+    the gradient of the whole batch up to rounding.
+    """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
-    IDENTITY: ClassVar = frozenset({"learning_rate", "batch_windows", "schedule", "optimisation"})
+    IDENTITY: ClassVar = frozenset(
+        {"learning_rate", "batch_windows", "schedule", "optimisation", "precision", "micro_batch"}
+    )
     RUNTIME: ClassVar[frozenset[str]] = frozenset()
 
     learning_rate: float
     batch_windows: int = 32
     schedule: Schedule = field(default_factory=lambda: Schedule(warmup_steps=20))
     optimisation: Optimisation = field(default_factory=Optimisation)
+    precision: Precision | None = None
+    micro_batch: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.learning_rate < float("inf"):
             raise ValueError(f"learning_rate must be a finite number above 0, got {self.learning_rate}")
         if self.batch_windows < 1:
             raise ValueError(f"batch_windows must be at least 1, got {self.batch_windows}")
+        if self.micro_batch is not None and not 1 <= self.micro_batch < self.batch_windows:
+            raise ValueError(
+                f"micro_batch must be from 1 to {self.batch_windows - 1}, below batch_windows {self.batch_windows}, "
+                f"got {self.micro_batch}; leave it out to take a batch at once"
+            )
 
     def steps(self, tokens: int, context: int) -> int:
         """The whole number of updates nearest to a budget of `tokens`."""
@@ -118,10 +132,11 @@ def run_segment(
             optimizer,
             _batches(source, run.recipe.batch_windows, start, run.numerics.device),
             lambda step: run.recipe.schedule.learning_rate(rate, step, segment.total),
-            forward=choose_forward(model, run.numerics.forward),
+            forward=_forward(run, model),
             start=start,
             stop=segment.stop,
             clip_norm=run.recipe.optimisation.clip_norm,
+            micro_batch=run.recipe.micro_batch,
             after_step=after_step,
         )
     except Diverged as error:
@@ -135,6 +150,13 @@ def run_segment(
             save_optimizer(model, optimizer, part)
         _about(run, segment, source, model, stored_fingerprint(part)).write(part)
     shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _forward(run: Run, model: Any) -> Forward:
+    """The forward pass of the numerics plan; in another precision it is transformers' own."""
+    if run.recipe.precision is None:
+        return choose_forward(model, run.numerics.forward)
+    return in_precision(transformers_logits, run.recipe.precision, torch.device(run.numerics.device))
 
 
 def _about(run: Run, segment: Segment, source: WindowSource, model: Any, weights: str) -> About:

@@ -43,6 +43,21 @@ class Phase:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSize:
+    """The model of a run: what an estimate without the Hub needs. `vocabulary` counts the rows of the embedding;
+    `checkpoint_bytes` is what one revision's weights take on the Hub, None where no source tells."""
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    parameters: int
+    layers: int
+    width: int
+    vocabulary: int
+    context: int
+    checkpoint_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PublicRun:
     """A run by the globs of its Hub repositories; `source` says where the facts were read."""
 
@@ -51,6 +66,7 @@ class PublicRun:
     name: str
     repos: Annotated[tuple[str, ...], Field(min_length=1)]
     source: Annotated[str, Field(min_length=1)]
+    size: ModelSize | None = None
     phases: tuple[Phase, ...] = ()
     init: Annotated[Init, Field(discriminator="rule")] | None = None
 

@@ -25,6 +25,7 @@ class Anchor:
 
     IDENTITY: ClassVar = frozenset({"amount"})
     RUNTIME: ClassVar[frozenset[str]] = frozenset()
+    NAME: ClassVar = "anchor"
 
     amount: float
 
@@ -33,7 +34,7 @@ class Anchor:
 
     @property
     def label(self) -> str:
-        return f"anchor {self.amount:g}"
+        return f"{self.NAME} {self.amount:g}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,7 @@ class ElasticWeights:
 
     IDENTITY: ClassVar = frozenset({"amount", "tokens"})
     RUNTIME: ClassVar[frozenset[str]] = frozenset()
+    NAME: ClassVar = "EWC"
 
     amount: float
     tokens: int = 8192
@@ -57,7 +59,7 @@ class ElasticWeights:
 
     @property
     def label(self) -> str:
-        return f"EWC {self.amount:g}"
+        return f"{self.NAME} {self.amount:g}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +72,7 @@ class Replay:
 
     IDENTITY: ClassVar = frozenset({"amount"})
     RUNTIME: ClassVar[frozenset[str]] = frozenset()
+    NAME: ClassVar = "replay"
 
     amount: float
 
@@ -78,7 +81,7 @@ class Replay:
 
     @property
     def label(self) -> str:
-        return f"replay {self.amount:g}"
+        return f"{self.NAME} {self.amount:g}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +94,7 @@ class Divergence:
 
     IDENTITY: ClassVar = frozenset({"amount"})
     RUNTIME: ClassVar[frozenset[str]] = frozenset()
+    NAME: ClassVar = "KL"
 
     amount: float
 
@@ -99,7 +103,7 @@ class Divergence:
 
     @property
     def label(self) -> str:
-        return f"KL {self.amount:g}"
+        return f"{self.NAME} {self.amount:g}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +115,7 @@ class WiseFT:
 
     IDENTITY: ClassVar = frozenset({"amount"})
     RUNTIME: ClassVar[frozenset[str]] = frozenset()
+    NAME: ClassVar = "WiSE-FT"
 
     amount: float
 
@@ -119,7 +124,7 @@ class WiseFT:
 
     @property
     def label(self) -> str:
-        return f"WiSE-FT {self.amount:g}"
+        return f"{self.NAME} {self.amount:g}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +137,7 @@ class ProbeFirst:
 
     IDENTITY: ClassVar = frozenset({"amount"})
     RUNTIME: ClassVar[frozenset[str]] = frozenset()
+    NAME: ClassVar = "LP-FT"
 
     amount: float
 
@@ -144,7 +150,7 @@ class ProbeFirst:
 
     @property
     def label(self) -> str:
-        return f"LP-FT {self.amount:g}"
+        return f"{self.NAME} {self.amount:g}"
 
 
 Regulariser = Anchor | ElasticWeights | Replay | Divergence | WiseFT | ProbeFirst

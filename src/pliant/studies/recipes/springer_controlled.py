@@ -50,8 +50,8 @@ _PRETRAINING = (
         reason="unknown in the paper; the same lab's later code lowers it with budget, which would confound the axis",
     ),
     Default(
-        setting="pre-training batch and warm-up",
-        stands_in=f"{BATCH_WINDOWS} windows of 1,024 tokens, {WARMUP_STEPS:,} steps",
+        setting="pre-training batch, warm-up and precision",
+        stands_in=f"{BATCH_WINDOWS} windows of 1,024 tokens, {WARMUP_STEPS:,} steps, bf16 mixed precision",
         reason="unknown in the paper; the same lab's later code",
     ),
     Default(setting="seeds", stands_in="one run a budget", reason="unknown in the paper; add seeds for intervals"),
@@ -77,7 +77,7 @@ _TUNING = (
     ),
     Default(
         setting="fine-tuning schedule",
-        stands_in="AdamW without weight decay, 10 % warm-up, cosine to zero",
+        stands_in="AdamW without weight decay, 10 % warm-up, cosine to zero, bf16 mixed precision",
         reason="unknown in the paper; it says only that all but the rate is fixed",
     ),
     Default(
@@ -116,6 +116,8 @@ def _ladder(size: str, rate: float) -> TrajectorySpec:
         batch_windows=BATCH_WINDOWS,
         schedule=Schedule(kind="cosine", warmup_steps=WARMUP_STEPS),
         optimisation=Optimisation(weight_decay=0.1),
+        precision="bfloat16",
+        micro_batch=32,
     )
     ladder = LadderSpec(
         architecture=PRESETS[size], recipe=recipe, budgets=tuple(parse_tokens(budget) for budget in BUDGETS)
@@ -124,27 +126,29 @@ def _ladder(size: str, rate: float) -> TrajectorySpec:
 
 
 def _tuning(task: str, steps: int) -> FineTuneSpec:
-    return FineTuneSpec(task=task, learning_rates=RATES, steps=steps, batch=TUNED_BATCH)
+    return FineTuneSpec(
+        task=task, learning_rates=RATES, steps=steps, batch=TUNED_BATCH, micro_batch=32, precision="bfloat16"
+    )
 
 
 NOISE = StudyRecipe(
     name="springer2025-fig3",
     title="15M, 30M, 90M from 4B to 128B tokens of C4: Gaussian noise of fixed gamma",
-    place="section 3.3, figure 3",
+    place="Springer et al. 2025, section 3.3, figure 3",
     study=noise_study,
     defaults=(*_PRETRAINING, *_NOISE),
 )
 FIXED = StudyRecipe(
     name="springer2025-fig4",
     title="the same models fine-tuned on six sets at fixed rates",
-    place="section 3.4.1, figures 4 and 5",
+    place="Springer et al. 2025, section 3.4.1, figures 4 and 5",
     study=fine_tuning_study,
     defaults=(*_PRETRAINING, *_TUNING),
 )
 TUNED = StudyRecipe(
     name="springer2025-fig6",
     title="the same models fine-tuned on six sets at the tuned rate",
-    place="section 3.4.2, figure 6",
+    place="Springer et al. 2025, section 3.4.2, figure 6",
     study=fine_tuning_study,
     defaults=(*_PRETRAINING, *_TUNING),
     notes=("Reads the cells of springer2025-fig4: after it in the same folder nothing is measured again.",),

@@ -31,7 +31,8 @@ BENCHMARKS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Base:
-    """A public run: its repository, the token range of the paper's Table 1, and which checkpoints are taken."""
+    """A public run: its repository, which checkpoints of the range in the paper's Table 1 are taken, and how many rows
+    of `CONTEXT` tokens train at once."""
 
     name: str
     title: str
@@ -40,6 +41,7 @@ class Base:
     chosen: Default
     revisions: str | None = None
     allow_pickle: bool = False
+    micro_batch: int = 1
     notes: tuple[str, ...] = ()
 
 
@@ -62,6 +64,7 @@ OLMO_1B = Base(
     name="olmo-1b",
     title="OLMo-1B",
     repository="allenai/OLMo-1B-hf",
+    micro_batch=8,
     choose=_every("40B", "3.1T", "250B"),
     chosen=Default(
         setting="checkpoints",
@@ -145,7 +148,8 @@ SHARED = (
     ),
     Default(
         setting="optimiser and schedule",
-        stands_in=f"full fine-tuning, AdamW without weight decay, 3 % warm-up, cosine to zero, batch {BATCH}",
+        stands_in=f"full fine-tuning in bf16 mixed precision, AdamW without weight decay, 3 % warm-up, cosine to "
+        f"zero, batch {BATCH}",
         reason="unknown in the paper (its App. B.2); the usual choice for instruction tuning",
     ),
     Default(
@@ -172,12 +176,12 @@ def study_of(base: Base, instructions: Instructions) -> StudySpec:
                 allow_pickle=base.allow_pickle,
             ),
         ),
-        modifications=(ModificationSpec(fine_tune=_tuning(instructions)),),
+        modifications=(ModificationSpec(fine_tune=_tuning(base, instructions)),),
         evaluations=(EvaluationSpec(harness=HarnessSpec(tasks=BENCHMARKS)),),
     )
 
 
-def _tuning(instructions: Instructions) -> FineTuneSpec:
+def _tuning(base: Base, instructions: Instructions) -> FineTuneSpec:
     return FineTuneSpec(
         task=instructions.task,
         learning_rates=RATES,
@@ -185,6 +189,8 @@ def _tuning(instructions: Instructions) -> FineTuneSpec:
         batch=BATCH,
         schedule=Schedule(kind="cosine", warmup_fraction=0.03),
         optimisation=Optimisation(weight_decay=0.0),
+        precision="bfloat16",
+        micro_batch=base.micro_batch,
     )
 
 
@@ -192,7 +198,7 @@ def _recipe(base: Base, instructions: Instructions) -> StudyRecipe:
     return StudyRecipe(
         name=f"springer2025-{base.name}-{instructions.name}",
         title=f"{base.title} tuned on {instructions.title}",
-        place="section 2" if base is OLMO_1B else "section 2, App. E",
+        place=f"Springer et al. 2025, section 2{'' if base is OLMO_1B else ', App. E'}",
         study=partial(study_of, base, instructions),
         defaults=(base.chosen, *instructions.defaults, *SHARED),
         notes=base.notes,
