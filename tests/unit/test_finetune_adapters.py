@@ -142,8 +142,9 @@ def test_an_absurd_rate_is_a_result_and_the_base_comes_back(adapter: LowRank) ->
 
 def test_an_adapter_whose_product_overflows_has_diverged() -> None:
     """A and B finite, B A not."""
-    variant = finetune(tiny.model(), 1e25, steps=2, schedule=Schedule(kind="constant"))
+    variant = finetune(tiny.model(), 3e37, LowRank(rank=3, alpha=300.0), steps=1, schedule=Schedule(kind="constant"))
     assert variant.diverged
+    assert "diverged_at_step" not in (variant.details or {})  # training itself went through
 
 
 @BOTH
