@@ -189,6 +189,17 @@ def test_elastic_weights_read_one_fisher_information_per_checkpoint():
     assert 0 < variant.details["fisher_distance_nats_last"] < 1
 
 
+def test_the_fisher_information_does_not_depend_on_the_precision_of_a_fine_tune():
+    settings = {"task": "random", "strength": RATE, "steps": 1, "batch": ROWS, "regulariser": made(ElasticWeights, 1.0)}
+    found = []
+    for precision in (None, "bfloat16"):
+        model = tiny.model()
+        stands = ground(model)
+        list(finetuned_variant(FineTune(**settings, precision=precision), model, stands, 2))
+        found.append(stands.fishers[240])
+    assert tiny.same_bits(*found)
+
+
 @pytest.mark.parametrize("amount", [0.4, 1.0])
 def test_wise_ft_goes_back_on_the_line_after_plain_fine_tuning(amount):
     plain, tuned, base = tune(None)

@@ -166,7 +166,7 @@ def _held(settings: FineTune, model: Any, ground: Ground, seed: int) -> Variant:
     """All weights trained at once, with what a regulariser adds to the loss."""
     forward = forward_of(settings, ground, next(model.parameters()).device)
     rows, part = settings.batch, settings.micro_batch or settings.batch
-    held = hold(settings.regulariser, model, replace(ground, forward=forward), rows=rows, part=part, seed=seed)
+    held = hold(settings.regulariser, model, ground, forward=forward, rows=rows, part=part, seed=seed)
     everything = list(model.parameters())
     if held is None:
         return trained_variant(settings, model, ground, seed, everything)

@@ -28,7 +28,10 @@ class Ground:
     fishers: dict[int, Mapping[str, Tensor]] = field(default_factory=dict)
 
     def fisher(self, model: Any, tokens: int) -> Mapping[str, Tensor]:
-        """That of `model`, which holds the base, on the first windows of text in the order of seed 0."""
+        """That of `model`, which holds the base, on the first windows of text in the order of seed 0.
+
+        It is in the precision of `forward`, which all fine-tunes share.
+        """
         if tokens not in self.fishers:
             source = self.text(0)
             context = source.windows(0, 1).shape[1] - 1

@@ -12,6 +12,7 @@ from pliant.modifications.regularise.method import Anchor, Divergence, ElasticWe
 from pliant.modifications.regularise.quadratic import half_squares
 from pliant.modifications.regularise.replay import in_parts, text_batch, text_loss
 from pliant.records.identity import Json
+from pliant.training.decoder import Forward
 from pliant.training.loop import Batch
 
 Term = Callable[[int], Float[Tensor, ""]]
@@ -38,13 +39,15 @@ class Hold:
         return {} if self._last is None else {f"{self._named}_last": self._last.item()}
 
 
-def hold(settings: Regulariser | None, model: Any, ground: Ground, *, rows: int, part: int, seed: int) -> Hold | None:
+def hold(
+    settings: Regulariser | None, model: Any, ground: Ground, *, forward: Forward, rows: int, part: int, seed: int
+) -> Hold | None:
     """What `settings` adds to every step; None for what acts before or after training. `model` holds the base.
 
     Text comes in the order of `seed`, `rows` windows a step, of which `part` go through the model at a time. The anchor
     and EWC hold the base's weights in memory and EWC one more number a parameter; the divergence a copy of the model.
     """
-    forward, device = ground.forward, next(model.parameters()).device
+    device = next(model.parameters()).device
     if isinstance(settings, Anchor):
         base = dict(ground.base)
         return Hold(lambda step: half_squares(model, base), settings.amount, named="half_squared_distance")
