@@ -20,7 +20,7 @@ from pliant.modifications.finetune import FineTune
 from pliant.records.numerics import Numerics
 from pliant.studies.expectations import REGISTERED, Expectation
 from pliant.studies.modification_spec import ModificationSpec, NoiseSpec
-from pliant.studies.recipes import claims
+from pliant.studies.recipes import claims, registry
 from pliant.studies.recipes.accelerators import ACCELERATORS
 from pliant.studies.recipes.claims import judge_claims, recipe_notes, recipes_of
 from pliant.studies.recipes.estimate import estimate
@@ -359,3 +359,13 @@ def test_the_page_of_a_recipes_study_tells_claims_and_stand_ins(claimed: StudyRe
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     for words in ("It agrees", "A note.", "Stands in: seeds: one (unknown)."):
         assert words in page
+
+
+@pytest.mark.slow
+def test_a_recipe_runs_from_the_command_line(claimed: StudyRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(registry, "RECIPES", {claimed.name: claimed})
+    out = tmp_path / "study"
+    text = run("run", "--recipe", claimed.name, "--out", str(out), "--workers", "0", "--log", "none")
+    assert "It agrees: agrees (seen)" in text
+    assert parse_study((out / "study.yaml").read_text(encoding="utf-8"), "study.yaml") == tiny()
+    assert json.loads(run("run", str(out), "--dry-run", "--json"))["cells_missing"] == 0
