@@ -22,6 +22,23 @@ BLOCKS, TOKENS_A_BLOCK = 4, 256
 
 
 @dataclass(frozen=True, kw_only=True)
+class Way:
+    """A way of fine-tuning. Holding on to the base with `amount` costs 0.05 x amount nats on the task, divides
+    forgetting by 1 + amount and slows its growth; longer training forgets more and, later, learns less."""
+
+    method: str | None = None
+    amount: float | None = None
+    steps: int = 100
+
+    @property
+    def label(self) -> str:
+        """As pliant writes it, after the task."""
+        steps = f", {self.steps} steps" if self.steps != 100 else ""
+        way = f", {self.method}" if self.method else ""
+        return f"{steps}{way}{f' {self.amount:g}' if self.amount else ''}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """What the synthetic study holds."""
 
@@ -31,6 +48,7 @@ class Plan:
     gammas: tuple[float, ...] = GAMMAS
     rates: tuple[float, ...] = RATES
     tasks: tuple[str, ...] = ("python",)
+    ways: tuple[Way, ...] = (Way(),)
     members: tuple[bool | None, ...] = (True,)
     trajectory: str = "wsd, weight decay 0.1"
     bytes_per_token: float | None = 1.0
@@ -103,8 +121,9 @@ def _cells(
         for label, scale in _NOISE.items():
             cells.append(_noise(plan, shared, base, place, gamma, label, scale, generator))
     for name in plan.tasks:
-        for rate in plan.rates:
-            cells.append(_fine_tune(shared, base, task, place, rate, name, generator))
+        for way in plan.ways:
+            for rate in plan.rates:
+                cells.append(_fine_tune(shared, base, task, place, rate, name, way, generator))
     return cells
 
 
@@ -176,29 +195,45 @@ def _fine_tune(
     place: int,
     rate: float,
     name: str,
+    way: Way,
     generator: np.random.Generator,
 ) -> Cell:
     labels: dict[str, Json] = {
         **shared,
         "modification": "fine-tune",
-        "label": f"fine-tune {name}",
+        "label": f"fine-tune {name}{way.label}",
         "task": name,
-        "steps": 100,
+        "steps": way.steps,
+        "method": way.method,
+        "amount": way.amount,
+        "task_epochs": way.steps / 120,
         "strength": rate,
         "seed": 0,
     }
     status: Status = "diverged" if rate > 0.05 and place == 5 else "ok"
     off = math.log(rate / (0.02 * 0.8**place))
-    learnt = task + 0.08 * off**2 if status == "ok" else math.nan
-    forgot = base + 0.3 * (rate / 0.02) ** 0.7 * 1.25**place if status == "ok" else math.nan
-    moved = rate * 60 * 1.03**place if status == "ok" else math.nan
+    amount, length = way.amount or 0.0, way.steps / 100
+    learnt = task + 0.08 * off**2 + 0.05 * amount + 0.02 * math.log(length) * (place - 2)
+    forgot = base + 0.3 * (rate / 0.02) ** 0.7 * 1.25 ** (place / (1 + amount)) * length**0.3 / (1 + amount)
+    moved = rate * 60 * 1.03**place * length**0.5 / (1 + amount)
+    adapted = 3.0 - 0.3 * (3.0 - learnt)
+    if status == "diverged":
+        learnt = forgot = moved = adapted = math.nan
     tasks = (_loss(learnt, "validation", generator), _loss(learnt + 0.01, "test", generator))
     return Cell(
         labels=labels,
         records=(
             (_PRETRAINING, status, (_loss(forgot, "test", generator),)),
             ({"evaluation": "task-loss"}, status, tasks),
-            ({"evaluation": "displacement"}, status, (Measurement(metric="distance", value=moved),)),
+            (
+                {"evaluation": "displacement"},
+                status,
+                (
+                    Measurement(metric="distance", value=moved),
+                    Measurement(metric="relative_distance", value=moved / 40),
+                ),
+            ),
+            ({"evaluation": "adaptation"}, status, (Measurement(metric="adaptation_nats", value=adapted),)),
         ),
     )
 

@@ -11,7 +11,8 @@ import torch
 import tiny
 from pliant.checkpoints.folder import save_weights
 from pliant.checkpoints.weights import stored_fingerprint
-from pliant.modifications.finetune import FineTune, Ground, finetuned_variant
+from pliant.modifications.finetune import FineTune, finetuned_variant
+from pliant.modifications.ground import Ground
 from pliant.modifications.variant import Variant, keep_base, restore
 from pliant.training.decoder import choose_forward
 from pliant.training.schedules import Schedule

@@ -9,6 +9,7 @@ import pytest
 
 from pliant.checkpoints.about import CheckpointError
 from pliant.studies.cells import CellPlan
+from pliant.studies.materials import open_materials
 from pliant.studies.spec import SpecError
 from theirs import change_weights, save_checkpoint
 from tiny_studies import TOKENS_PER_STEP, cells, content, of_checkpoints, plan, run, tiny
@@ -215,3 +216,24 @@ def test_a_context_beyond_the_checkpoints_is_refused(tmp_path: Path):
 def test_a_ladder_has_the_context_of_its_architecture(tmp_path: Path):
     with pytest.raises(SpecError, match=r"held_out.context is 8, the ladder main has 16"):
         cells(tiny({"held_out.context": 8}), tmp_path / "study")
+
+
+def test_the_rows_of_a_fine_tune_say_its_method_amount_and_epochs(tmp_path: Path):
+    tuned = TUNING["fine_tune"] | {"learning_rates": [0.02], "steps": 128, "batch": 4}
+    entries = [
+        {"fine_tune": tuned},
+        {"fine_tune": tuned | {"regularise": {"anchor": [0.1]}}},
+        {"fine_tune": tuned | {"adapter": {"rank": 4}}},
+    ]
+    found = [c.labels for c in cells(tiny({"modifications": entries}), tmp_path / "study").values() if c.labels["task"]]
+    assert {(label["method"], label["amount"]) for label in found} == {
+        (None, None),
+        ("anchor", 0.1),
+        ("LoRA rank 4", None),
+    }
+    rows = len(open_materials(_only_materials(tmp_path)).tasks["skip"].splits["train"])
+    assert {label["task_epochs"] for label in found} == {128 * 4 / rows}
+
+
+def _only_materials(folder: Path):
+    return plan(tiny(), folder / "study").groups[0].materials

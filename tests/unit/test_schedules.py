@@ -4,8 +4,15 @@ import itertools
 import math
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import (
+    get_constant_schedule_with_warmup,
+    get_cosine_schedule_with_warmup,
+    get_cosine_with_min_lr_schedule_with_warmup,
+    get_linear_schedule_with_warmup,
+)
 
 from pliant.training.schedules import Schedule
 
@@ -47,6 +54,36 @@ def test_cosine_goes_from_peak_to_floor():
 def test_linear_starts_at_the_peak_after_warmup():
     schedule = Schedule(kind="linear", warmup_fraction=0.1)
     assert rates(schedule, 20)[2:] == pytest.approx([PEAK * (18 - step) / 18 for step in range(18)])
+
+
+THEIRS = {
+    "cosine": get_cosine_schedule_with_warmup,
+    "linear": get_linear_schedule_with_warmup,
+    "constant": lambda optimizer, warmup, total: get_constant_schedule_with_warmup(optimizer, warmup),
+}
+
+
+def their_rates(make, warmup, total, **changes):
+    """The factor at each step, from the schedule object itself."""
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=PEAK)
+    (factor,) = make(optimizer, warmup, total, **changes).lr_lambdas
+    return [PEAK * factor(step) for step in range(total + 1)]
+
+
+@pytest.mark.parametrize("warmup", [0, 1, 5])
+@pytest.mark.parametrize("kind", list(THEIRS))
+def test_transformers_has_the_same_rates_and_warms_up_one_update_later(kind, warmup):
+    found = rates(Schedule(kind=kind, warmup_steps=warmup), 40)
+    theirs = their_rates(THEIRS[kind], warmup, 40)
+    assert found[:warmup] == pytest.approx(theirs[1 : warmup + 1])
+    assert found[warmup:] == pytest.approx(theirs[warmup:40])
+    if warmup:
+        assert theirs[0] == 0 < found[0]
+
+
+def test_the_floor_is_the_min_lr_of_transformers():
+    theirs = their_rates(get_cosine_with_min_lr_schedule_with_warmup, 0, 40, min_lr_rate=0.1)
+    assert rates(Schedule(kind="cosine", floor=0.1), 40) == pytest.approx(theirs[:40])
 
 
 def test_what_budgets_share():

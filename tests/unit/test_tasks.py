@@ -47,6 +47,7 @@ def test_a_prompt_too_long_loses_its_beginning_and_is_counted(tokenizer):
     task = encode_text_task(made([("abcdefghij", "XY"), ("defghij", "XY"), ("cdefghij", "XY")]), tokenizer, 8)
     split = task.splits["train"]
     assert task.truncated == 2 * 3  # two of three examples in each of three splits
+    assert task.notes == ("made: 6 of 9 prompts lost their beginning to fit 8 tokens",)
     for row in range(3):
         assert scored(split, row) == [("defghij", "X"), ("defghijX", "Y")]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 from pliant.data.hub_text import HubText
 from pliant.data.text_files import checked_text, no_column
@@ -16,6 +16,19 @@ _PREFERRED = ("validation", "test", "train")
 
 class HubTextError(ValueError):
     """A Hub dataset that cannot be read as asked."""
+
+
+class HubSource(Protocol):
+    """What names a dataset; `str` of it stands in errors."""
+
+    @property
+    def dataset(self) -> str: ...
+
+    @property
+    def name(self) -> str | None: ...
+
+    @property
+    def revision(self) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -34,19 +47,31 @@ def stream_text(source: HubText) -> TextStream:
         HubTextError: `datasets` is not installed; no such dataset, revision, configuration, split or column; a gated
             dataset; no network; no text. Those that show only while reading are raised then.
     """
-    if importlib.util.find_spec("datasets") is None:
-        raise HubTextError(f'{source}: a Hub dataset needs the package datasets; pip install "pliant[hub]"')
-    with _in_one_line(source):
-        commit = _commit(source)
-        splits = _splits(source, commit)
+    need_datasets(source)
+    with in_one_line(source):
+        commit = commit_of(source)
+        splits = splits_of(source, commit)
         split = source.split or next((name for name in _PREFERRED if name in splits), sorted(splits)[0])
     if split not in splits:
         raise HubTextError(f"{source}: no split {split!r}; it has {', '.join(splits)}")
     return TextStream(commit=commit, split=split, texts=_texts(source, splits[split]))
 
 
-def _commit(source: HubText) -> str:
-    """The commit hash of the revision, so that all that follows reads one state of the dataset."""
+def need_datasets(source: HubSource) -> None:
+    """
+    Raises:
+        HubTextError: the package is not installed.
+    """
+    if importlib.util.find_spec("datasets") is None:
+        raise HubTextError(f'{source}: a Hub dataset needs the package datasets; pip install "pliant[hub]"')
+
+
+def commit_of(source: HubSource) -> str:
+    """The commit hash of the revision, so that all that follows reads one state of the dataset.
+
+    Raises:
+        HubTextError: no such dataset or revision, or a gated one.
+    """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
@@ -77,7 +102,12 @@ def _nearest(dataset: str) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
-def _splits(source: HubText, commit: str) -> dict[str, Iterable[dict[str, Any]]]:
+def splits_of(source: HubSource, commit: str, folder: str | None = None) -> dict[str, Iterable[dict[str, Any]]]:
+    """The rows of each split of its configuration, or of a `folder` of it, streamed.
+
+    Raises:
+        HubTextError: several configurations and none named, or one that it does not have.
+    """
     import datasets
 
     names = datasets.get_dataset_config_names(source.dataset, revision=commit)
@@ -89,13 +119,13 @@ def _splits(source: HubText, commit: str) -> dict[str, Iterable[dict[str, Any]]]
         near = difflib.get_close_matches(source.name, names, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(names)}"
         raise HubTextError(f"{source}: no configuration {source.name!r}; {hint}")
-    return dict(datasets.load_dataset(source.dataset, source.name, revision=commit, streaming=True))
+    return dict(datasets.load_dataset(source.dataset, source.name, data_dir=folder, revision=commit, streaming=True))
 
 
 def _texts(source: HubText, rows: Iterable[dict[str, Any]]) -> Iterator[str]:
     """The first documents that hold more than blanks."""
     count = 0
-    with _in_one_line(source):
+    with in_one_line(source):
         for text in islice(_column(source, rows), source.documents):
             count += 1
             yield text
@@ -112,8 +142,12 @@ def _column(source: HubText, rows: Iterable[dict[str, Any]]) -> Iterator[str]:
 
 
 @contextmanager
-def _in_one_line(source: HubText) -> Iterator[None]:
-    """What huggingface_hub and datasets raise, as one line that says what to do."""
+def in_one_line(source: HubSource, instead: str = "name local files") -> Iterator[None]:
+    """What huggingface_hub and datasets raise, as one line that says what to do; `instead` of the Hub.
+
+    Raises:
+        HubTextError: in their place.
+    """
     try:
         yield
     except HubTextError:
@@ -127,12 +161,12 @@ def _in_one_line(source: HubText) -> Iterator[None]:
         if names & {"OfflineModeIsEnabled", "ConnectionError", "TransportError"}:
             raise HubTextError(
                 f"{source}: the Hub cannot be reached, and the text is not in pliant's cache ({first}); "
-                "connect, or name local files"
+                f"connect, or {instead}"
             ) from error
         raise HubTextError(f"{source}: its text cannot be read ({first})") from error
 
 
-def _gated(source: HubText) -> HubTextError:
+def _gated(source: HubSource) -> HubTextError:
     return HubTextError(
         f"{source}: a gated dataset; accept its terms at huggingface.co/datasets/{source.dataset}, "
         "then log in with `hf auth login`"

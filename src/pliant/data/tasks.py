@@ -21,7 +21,8 @@ class EncodedSplit:
     """Rows of token ids; `targets` is `IGNORED` wherever no loss is taken (prompts, padding).
 
     `block_starts` holds the first row of each block whose losses are summed; None: blocks of equally many rows.
-    `segments` holds the segment number of each position of packed rows, which see nothing of each other.
+    `segments` numbers the examples that share a row, 0.. in each row, padding last: a position attends to its own
+    segment alone. None: a row is one.
     """
 
     inputs: Int[np.ndarray, "rows length"]
@@ -37,7 +38,8 @@ class EncodedSplit:
 class EncodedTask:
     """A task in one tokenizer and context. `label_tokens` is empty where there is no accuracy to report.
 
-    `truncated` counts the examples whose prompt lost its beginning to fit the context.
+    `truncated` counts the examples whose prompt lost its beginning to fit the context, `cut_responses` those whose
+    response lost its end. `notes` says what was cut and left out, for people.
     """
 
     name: str
@@ -45,6 +47,8 @@ class EncodedTask:
     splits: Mapping[Split, EncodedSplit]
     label_tokens: tuple[int, ...]
     truncated: int
+    cut_responses: int = 0
+    notes: tuple[str, ...] = ()
 
 
 class TaskError(ValueError):
@@ -72,7 +76,7 @@ def encode_text_task(task: TextTask, tokenizer: Tokenizer, context: int) -> Enco
     Raises:
         TaskError: an answer longer than the context, or labels that do not begin with different tokens.
     """
-    truncated = 0
+    truncated, total = 0, sum(map(len, task.splits.values()))
     splits: dict[Split, EncodedSplit] = {}
     for split, examples in task.splits.items():
         if any(example.prompt for example in examples):
@@ -86,8 +90,11 @@ def encode_text_task(task: TextTask, tokenizer: Tokenizer, context: int) -> Enco
         name=task.name,
         fingerprint="sha256:" + digest([task.fingerprint, tokenizer.fingerprint, context], length=64),
         splits=splits,
-        label_tokens=_label_tokens(task, tokenizer),
+        label_tokens=label_tokens(task.name, task.labels, tokenizer),
         truncated=truncated,
+        notes=(f"{task.name}: {truncated:,} of {total:,} prompts lost their beginning to fit {context} tokens",)
+        if truncated
+        else (),
     )
 
 
@@ -117,8 +124,13 @@ def _rows(examples: Sequence[Example], tokenizer: Tokenizer, context: int, name:
     return EncodedSplit(inputs=inputs, targets=targets), truncated
 
 
-def _label_tokens(task: TextTask, tokenizer: Tokenizer) -> tuple[int, ...]:
-    tokens = tuple(int(ids[0]) for ids in tokenizer.encode(task.labels))
+def label_tokens(name: str, labels: Sequence[str], tokenizer: Tokenizer) -> tuple[int, ...]:
+    """The token that each label begins with.
+
+    Raises:
+        TaskError: two of them begin with the same one.
+    """
+    tokens = tuple(int(ids[0]) for ids in tokenizer.encode(labels))
     if len(set(tokens)) != len(tokens):
-        raise TaskError(f"task {task.name}: two labels begin with the same token; the tokenizer cannot tell them apart")
+        raise TaskError(f"task {name}: two labels begin with the same token; the tokenizer cannot tell them apart")
     return tokens

@@ -1,15 +1,14 @@
 """Local text files: their formats, their documents one at a time, and what is wrong with them in a line."""
 
-import gzip
 import hashlib
 import itertools
-import json
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+from pliant.data.table_files import jsonl_rows, opened_text, parquet_columns, parquet_rows
 
 PASSAGE_CHARACTERS = 4000
 EXTENSIONS = (".txt", ".jsonl", ".jsonl.gz", ".parquet")
@@ -17,7 +16,6 @@ TEXT = "text"
 """The column that holds the documents unless another is named."""
 _FORMAT = b"pliant local text 1\n"
 """Part of a local corpus's fingerprint; changes when the same files would be cut or divided differently."""
-_ROWS = 256  # rows decoded together: memory stays bounded however large a row group is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,19 +78,8 @@ def texts_of(file: Path, column: str) -> Iterator[tuple[int, str]]:
     if _extension(file) == ".parquet":
         yield from _parquet_texts(file, column)
         return
-    try:
-        with _opened(file) as stream:
-            yield from _passages(stream) if _extension(file) == ".txt" else _jsonl_texts(stream, file, column)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file}: not UTF-8{_first_bad_byte(file)} ({error.reason}); convert the file") from error
-    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
-        raise ValueError(f"{file}: not gzip, or cut short ({error}); fetch or compress it again") from error
-
-
-def _opened(file: Path) -> TextIOWrapper:
-    if file.suffix == ".gz":
-        return TextIOWrapper(gzip.open(file), encoding="utf-8-sig")
-    return file.open(encoding="utf-8-sig")
+    with opened_text(file) as stream:
+        yield from _passages(stream) if _extension(file) == ".txt" else _jsonl_texts(stream, file, column)
 
 
 def _passages(stream: TextIOWrapper) -> Iterator[tuple[int, str]]:
@@ -120,19 +107,12 @@ def _boundary(text: str) -> int:
 
 def _jsonl_texts(stream: TextIOWrapper, file: Path, column: str) -> Iterator[tuple[int, str]]:
     """(line number, text) of every line that holds more than blanks."""
-    for number, line in enumerate(stream, start=1):
-        if line.strip() and (text := _text_column(line, f"{file}, line {number}", column)).strip():
+    for number, row in jsonl_rows(stream, file, f'expected a JSON object with a string column "{column}"'):
+        if (text := _text_column(row, f"{file}, line {number}", column)).strip():
             yield number, text
 
 
-def _text_column(line: str, place: str, column: str) -> str:
-    expected = f'expected a JSON object with a string column "{column}"'
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{place}: not JSON ({error.msg}), {expected}") from error
-    if not isinstance(row, dict):
-        raise ValueError(f"{place}: a {type(row).__name__}, {expected}")
+def _text_column(row: dict[str, Any], place: str, column: str) -> str:
     if column not in row:
         raise ValueError(f"{place}: {no_column(column, row)}")
     return checked_text(row[column], place, column)
@@ -161,38 +141,9 @@ def checked_text(text: object, place: str, column: str) -> str:
 
 def _parquet_texts(file: Path, column: str) -> Iterator[tuple[int, str]]:
     """(row number, text) of every row that holds more than blanks, read batch by batch, this column only."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(file, buffer_size=1 << 20) as table:
-            names = table.schema_arrow.names
-            if column not in names:
-                raise ValueError(f"{file}: {no_column(column, names)}")
-            numbers = itertools.count(1)
-            for group in range(table.num_row_groups):  # batches across groups would hold them all
-                for batch in table.iter_batches(batch_size=_ROWS, row_groups=[group], columns=[column]):
-                    for value, number in zip(batch.column(0).to_pylist(), numbers, strict=False):
-                        if (text := checked_text(value, f"{file}, row {number}", column)).strip():
-                            yield number, text
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
-        raise ValueError(f"{file} cannot be read as parquet ({_first_line(error)}); fetch it again") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
-
-
-def _first_bad_byte(file: Path) -> str:
-    """ " at byte offset N"; nothing where the file is compressed and an offset would help nobody."""
-    if file.suffix == ".gz":
-        return ""
-    offset = 0
-    with file.open("rb") as stream:
-        for line in stream:
-            try:
-                line.decode()
-            except UnicodeDecodeError as error:
-                return f" at byte offset {offset + error.start}"
-            offset += len(line)
-    raise AssertionError(f"{file} changed while it was read")
+    names = parquet_columns(file)
+    if column not in names:
+        raise ValueError(f"{file}: {no_column(column, names)}")
+    for number, row in parquet_rows(file, [column]):
+        if (text := checked_text(row[column], f"{file}, row {number}", column)).strip():
+            yield number, text

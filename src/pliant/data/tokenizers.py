@@ -47,6 +47,22 @@ class Tokenizer:
             for encoding in self.backend.backend_tokenizer.encode_batch(batch, add_special_tokens=False):
                 yield np.asarray(encoding.ids, dtype=np.int64)
 
+    def located(self, texts: Iterable[str]) -> Iterator[tuple[Int[np.ndarray, " tokens"], Int[np.ndarray, "tokens 2"]]]:
+        """The ids of each text without special tokens of the tokenizer's own, and the characters [start, end) that
+        each stands for."""
+        if self.name == BYTES:
+            for text in texts:
+                points = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
+                widths = 1 + (points > 0x7F) + (points > 0x7FF) + (points > 0xFFFF)  # bytes in UTF-8
+                characters = np.repeat(np.arange(len(points)), widths)
+                ids = np.frombuffer(text.encode(), dtype=np.uint8).astype(np.int64)
+                yield ids, np.stack([characters, characters + 1], axis=1)
+            return
+        for batch in _batched(texts):
+            for encoding in self.backend.backend_tokenizer.encode_batch(batch, add_special_tokens=False):
+                spans = np.asarray(encoding.offsets, dtype=np.int64).reshape(-1, 2)
+                yield np.asarray(encoding.ids, dtype=np.int64), spans
+
     def save(self, folder: Path) -> None:
         """Write the tokenizer files that `AutoTokenizer.from_pretrained(folder)` opens."""
         self.backend.save_pretrained(folder)

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,12 +45,17 @@ class Table:
     missing: int
     failed: tuple[Failure, ...]
     settings: str
+    notes: tuple[str, ...] = ()
 
 
-def write_plan(folder: Path, study: str, cells: list[PlannedCell]) -> None:
-    """Write `plan.json`: derived from the study, rewritten by every run, read by every report."""
+def write_plan(folder: Path, study: str, cells: list[PlannedCell], notes: Sequence[str] = ()) -> None:
+    """Write `plan.json`: derived from the study, rewritten by every run, read by every report.
+
+    `notes` are what a reader must know of the data.
+    """
     plan = {
         "study": study,
+        "notes": list(notes),
         "cells": [{"cell": c.cell, "labels": c.labels, "evaluations": dict(c.evaluations)} for c in cells],
     }
     write_atomically(folder / PLAN_FILE, json.dumps(plan, separators=(",", ":")) + "\n")
@@ -62,12 +67,17 @@ def read_plan(folder: Path) -> tuple[str, list[PlannedCell]]:
     Raises:
         StoreError: `folder` is not a study folder.
     """
+    study, cells, _ = _read_plan(folder)
+    return study, cells
+
+
+def _read_plan(folder: Path) -> tuple[str, list[PlannedCell], tuple[str, ...]]:
     path = folder / PLAN_FILE
     if not path.is_file():
         raise StoreError(f"{folder} is not a study folder: it has no {PLAN_FILE}; give a folder that `pliant run` made")
     try:
         plan = json.loads(path.read_text(encoding="utf-8"))
-        return plan["study"], [PlannedCell(**cell) for cell in plan["cells"]]
+        return plan["study"], [PlannedCell(**cell) for cell in plan["cells"]], tuple(plan.get("notes", ()))
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise StoreError(f"{path} cannot be read ({error}); `pliant run` on the study writes it anew") from error
 
@@ -75,7 +85,7 @@ def read_plan(folder: Path) -> tuple[str, list[PlannedCell]]:
 def read_table(folder: Path) -> Table:
     """The rows of every record that the plan of `folder` asks for and that is there."""
     store = Store(folder)
-    study, cells = read_plan(folder)
+    study, cells, notes = _read_plan(folder)
     rows: list[Row] = []
     failed: list[Failure] = []
     missing = 0
@@ -102,6 +112,7 @@ def read_table(folder: Path) -> Table:
         missing=missing,
         failed=tuple(failed),
         settings=settings_file.read_text(encoding="utf-8") if settings_file.is_file() else "",
+        notes=notes,
     )
 
 

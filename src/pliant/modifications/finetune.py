@@ -1,23 +1,26 @@
 """Full fine-tuning at one learning rate, through the one training loop."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from pliant.data.tasks import EncodedTask
-from pliant.data.windows import WindowSource
-from pliant.modifications.adapters import LowRank
-from pliant.modifications.regularise.method import Regulariser
+from pliant.modifications.adapters import LowRank, adapted
+from pliant.modifications.ground import Ground
+from pliant.modifications.regularise.hold import hold
+from pliant.modifications.regularise.method import ProbeFirst, Regulariser, WiseFT
+from pliant.modifications.regularise.probe_first import after, check_probe
+from pliant.modifications.regularise.wise_ft import move_back
 from pliant.modifications.variant import Variant
 from pliant.records.identity import Json
 from pliant.training.decoder import Forward, keeps_segments_apart, transformers_logits
 from pliant.training.early_stop import EarlyStop, Lowest
-from pliant.training.loop import Diverged, Objective, Optimisation, adamw, never, the_loss, train
+from pliant.training.loop import Batch, Diverged, Objective, Optimisation, adamw, never, the_loss, train
 from pliant.training.precision import Precision, in_precision
 from pliant.training.recomputation import recomputed
 from pliant.training.schedules import Schedule
@@ -90,6 +93,15 @@ class FineTune:
                 f"stop_early evaluates every {self.stop_early.every} updates, and there are {self.steps}: "
                 "it has no effect; lower every, or leave stop_early out"
             )
+        if (
+            isinstance(self.regulariser, ProbeFirst)
+            and self.regulariser.amount
+            and not self.regulariser.steps(self.steps)
+        ):
+            raise ValueError(
+                f"probe_first {self.regulariser.amount:g} of {self.steps} steps is less than one step; give at least "
+                f"{1 / self.steps:.2g}, or 0 for plain fine-tuning"
+            )
 
     @property
     def label(self) -> str:
@@ -105,6 +117,18 @@ class FineTune:
         return ", ".join(part for part in parts if part)
 
     @property
+    def trained(self) -> "FineTune":
+        """The fine-tune as it is trained: several share a training if they differ in what is done after it."""
+        return replace(self, regulariser=None) if isinstance(self.regulariser, WiseFT) else self
+
+    @property
+    def method(self) -> str | None:
+        """What it does that plain fine-tuning does not, without its amount: "anchor", "LoRA rank 8"."""
+        if self.regulariser is not None:
+            return self.regulariser.NAME
+        return self.adapter.label if self.adapter is not None else None
+
+    @property
     def plain(self) -> bool:
         """Whether it is full fine-tuning on the task alone, in fp32, a batch at once and to its end: such may be
         trained side by side."""
@@ -112,30 +136,67 @@ class FineTune:
         return all(setting is None for setting in unusual)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Ground:
-    """What a fine-tune stands on: the task, the weights that it begins from, and pre-training text to look back at.
-
-    The text is opened when it is first asked for; plain fine-tuning never reads it.
-    """
-
-    task: EncodedTask
-    base: Mapping[str, Tensor]
-    text: Callable[[int], WindowSource]
-    forward: Forward
-
-
 def finetuned_variant(settings: FineTune, model: Any, ground: Ground, seed: int) -> Iterator[Variant]:
     """Fine-tune `model` in place and hand it over once. Rate 0 changes nothing and is not run.
 
     Raises:
-        ValueError: the rows are packed, and the model's class cannot keep their segments apart.
+        ValueError: the device, the model or the task does not do what `settings` ask of it, or the model's class cannot
+            keep the segments of packed rows apart.
     """
     if settings.strength == 0:
         yield Variant()
         return
     _check_packing(model, ground.task)
-    yield trained_variant(settings, model, ground, seed, list(model.parameters()))
+    if settings.adapter is not None:
+        yield _adapted_variant(settings, settings.adapter, model, ground, seed)
+    elif isinstance(settings.regulariser, ProbeFirst):
+        yield _probed(settings, settings.regulariser, model, ground, seed)
+    else:
+        yield finish(_held(settings, model, ground, seed), settings, model, ground.base)
+
+
+def finish(variant: Variant, settings: FineTune, model: Any, base: Mapping[str, Tensor]) -> Variant:
+    """What `settings` do to the weights of `model` once they are trained."""
+    if isinstance(settings.regulariser, WiseFT) and not variant.diverged:
+        move_back(model, base, settings.regulariser.amount)
+    return variant
+
+
+def _held(settings: FineTune, model: Any, ground: Ground, seed: int) -> Variant:
+    """All weights trained at once, with what a regulariser adds to the loss."""
+    forward = forward_of(settings, ground, next(model.parameters()).device)
+    rows, part = settings.batch, settings.micro_batch or settings.batch
+    held = hold(settings.regulariser, model, replace(ground, forward=forward), rows=rows, part=part, seed=seed)
+    everything = list(model.parameters())
+    if held is None:
+        return trained_variant(settings, model, ground, seed, everything)
+    variant = trained_variant(settings, model, ground, seed, everything, held.objective)
+    return replace(variant, details={**(variant.details or {}), **held.details})
+
+
+def _probed(settings: FineTune, probe: ProbeFirst, model: Any, ground: Ground, seed: int) -> Variant:
+    """The output head trained alone, then everything."""
+    check_probe(model, ground.task)
+    batches = _batches(settings, model, ground, seed)
+    steps = probe.steps(settings.steps)
+    if not steps:
+        return trained_variant(settings, model, ground, seed, list(model.parameters()))
+    alone = replace(settings, steps=steps, regulariser=None, stop_early=None)
+    head = list(model.get_output_embeddings().parameters())
+    first = trained_variant(alone, model, ground, seed, head, batches=batches)
+    if first.diverged:
+        return first
+    return after(first, trained_variant(settings, model, ground, seed, list(model.parameters()), batches=batches))
+
+
+def _adapted_variant(settings: FineTune, adapter: LowRank, model: Any, ground: Ground, seed: int) -> Variant:
+    """Train `adapter` alone and merge it. Only transformers' own forward pass meets the adapter."""
+    through = replace(ground, forward=transformers_logits)
+    with adapted(model, adapter, seed) as parameters:
+        variant = trained_variant(settings, model, through, seed, parameters)
+    finite = all(bool(torch.isfinite(p).all()) for p in model.parameters())
+    details = {**(variant.details or {}), "trained_parameters": sum(p.numel() for p in parameters)}
+    return replace(variant, diverged=variant.diverged or not finite, details=details)
 
 
 def _check_packing(model: Any, task: EncodedTask) -> None:
@@ -155,8 +216,10 @@ def trained_variant(
     seed: int,
     parameters: Sequence[Tensor],
     objective: Objective = the_loss,
+    batches: Iterator[Batch] | None = None,
 ) -> Variant:
-    """Train `parameters` of `model`, and no others, in place as `settings` say, and tell what came of it.
+    """Train `parameters` of `model`, and no others, in place as `settings` say, and tell what came of it. `batches` go
+    on where another training stopped; without them they begin as `seed` orders them.
 
     Raises:
         ValueError: the device, or the model's class, does not do what `settings` ask of it.
@@ -164,7 +227,15 @@ def trained_variant(
     losses: list[float] = []
     try:
         with _alone(model, parameters), recomputed(model, settings.gradient_checkpointing):
-            details = _train(settings, model, ground, seed, parameters, objective, losses)
+            details = _train(
+                settings,
+                model,
+                ground,
+                parameters,
+                objective,
+                batches or _batches(settings, model, ground, seed),
+                losses,
+            )
     except Diverged as error:
         model.eval()
         return Variant(diverged=True, details={"diverged_at_step": error.step}, losses=tuple(losses))
@@ -176,19 +247,18 @@ def _train(
     settings: FineTune,
     model: Any,
     ground: Ground,
-    seed: int,
     parameters: Sequence[Tensor],
     objective: Objective,
+    batches: Iterator[Batch],
     losses: list[float],
 ) -> dict[str, Json]:
     """Train; `losses` takes the loss of each step. What there is to tell of it."""
-    device = next(model.parameters()).device
-    forward = forward_of(settings, ground, device)
+    forward = forward_of(settings, ground, next(model.parameters()).device)
     lowest = _lowest(settings, model, ground, parameters, forward)
     train(
         model,
         adamw(parameters, settings.optimisation),
-        shuffled_batches(ground.task.splits["train"], settings.batch, seed, device),
+        batches,
         lambda step: settings.schedule.learning_rate(settings.strength, step, settings.steps),
         forward=forward,
         start=0,
@@ -201,6 +271,10 @@ def _train(
     )
     details: dict[str, Json] = {"train_loss_first": losses[0], "train_loss_last": losses[-1]}
     return details if lowest is None else {**details, **lowest.restore()}
+
+
+def _batches(settings: FineTune, model: Any, ground: Ground, seed: int) -> Iterator[Batch]:
+    return shuffled_batches(ground.task.splits["train"], settings.batch, seed, next(model.parameters()).device)
 
 
 def forward_of(settings: FineTune, ground: Ground, device: torch.device) -> Forward:

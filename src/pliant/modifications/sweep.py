@@ -1,14 +1,12 @@
 """A sweep of learning rates on one checkpoint, its members trained side by side where that pays."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
-
-from pliant.checkpoints.weights import canonical_tensors
 from pliant.data.tasks import EncodedTask
 from pliant.modifications.finetune import FineTune
+from pliant.modifications.tuned import Tuned
 from pliant.modifications.variant import Variant
 from pliant.records.identity import Json
 from pliant.training.stack import Trained, stacking_pays, train_stack
@@ -46,14 +44,11 @@ def train_sweep(settings: Sequence[FineTune], model: Any, task: EncodedTask, see
     return train_stack(model, rates, shared.optimisation, batches, shared.steps)
 
 
-def swept_variant(trained: Trained, model: Any) -> Iterator[Variant]:
-    """Put a trained copy into `model` and hand it over once."""
+def swept(trained: Trained) -> Tuned:
+    """A copy of a sweep as if it had been trained alone."""
     if trained.diverged_at is not None:
         losses = trained.losses[: trained.diverged_at]
-        yield Variant(diverged=True, details={"diverged_at_step": trained.diverged_at}, losses=losses)
-        return
-    with torch.no_grad():
-        for name, tensor in canonical_tensors(model).items():
-            tensor.copy_(trained.tensors[name])
-    details: dict[str, Json] = {"train_loss_first": trained.losses[0], "train_loss_last": trained.losses[-1]}
-    yield Variant(details=details, losses=trained.losses)
+        details: dict[str, Json] = {"diverged_at_step": trained.diverged_at}
+        return Tuned(variant=Variant(diverged=True, details=details, losses=losses), tensors=trained.tensors)
+    details = {"train_loss_first": trained.losses[0], "train_loss_last": trained.losses[-1]}
+    return Tuned(variant=Variant(details=details, losses=trained.losses), tensors=trained.tensors)

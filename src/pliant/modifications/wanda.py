@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from pliant.checkpoints.about import CheckpointError
+from pliant.modifications.blocks import decoder_blocks, linear_layers
 from pliant.modifications.variant import Variant
 
 PASSES = 3
@@ -85,21 +86,18 @@ _Call = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 def _blocks(model: Any) -> list[nn.Module]:
-    """The decoder blocks: the first list of modules that is as long as the model is deep."""
-    depth = model.config.get_text_config().num_hidden_layers
-    for module in model.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == depth:
-            return list(module)
-    raise CheckpointError(
-        f"wanda finds no list of {depth} decoder blocks in {type(model).__name__}; prune by magnitude"
-    )
+    found = decoder_blocks(model)
+    if not found:
+        depth = model.config.get_text_config().num_hidden_layers
+        raise CheckpointError(
+            f"wanda finds no list of {depth} decoder blocks in {type(model).__name__}; prune by magnitude"
+        )
+    return found
 
 
 def _linear_layers(model: Any, block: nn.Module) -> dict[str, nn.Module]:
     """The linear layers of a block by name, which must own all of its matrices."""
-    from transformers.pytorch_utils import Conv1D
-
-    layers = {name: module for name, module in block.named_modules() if isinstance(module, (nn.Linear, Conv1D))}
+    layers = linear_layers(block)
     owned = {id(layer.weight) for layer in layers.values()}
     for name, tensor in block.named_parameters():
         if tensor.ndim >= 2 and id(tensor) not in owned:

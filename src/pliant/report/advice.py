@@ -36,12 +36,13 @@ class Advice:
     p_holm: float
     conditional: bool
     confirmation: Outcome | None
+    aside: bool
     words: str
 
 
 def advise(study: Study, findings: Sequence[Finding], confirmed: Sequence[Confirmation] = ()) -> tuple[Advice, ...]:
     """Fine-tuning at the tuned rate; of noise and the like, the smallest strength shown to hurt, else the largest."""
-    tuned = [f for f in findings if f.rate == "tuned"]
+    tuned = [f for f in findings if f.rate == "tuned" and f.primary]
     direct = [f for f in findings if f.direct and f.strength]
     chosen = [_telling(list(group)) for _, group in groupby(direct, key=family)]
     outcomes = {c.frozen.curve: c.outcome for c in confirmed}
@@ -78,6 +79,7 @@ def _advice(study: Study, finding: Finding, findings: Sequence[Finding], outcome
         p_holm=finding.p_holm,
         conditional=judgement.conditional,
         confirmation=outcome,
+        aside=finding.aside,
         words=f"{target}: {_words(finding, study, firm)} {_standing(outcome)}",
     )
 

@@ -51,11 +51,14 @@ TUNED_TASK = (
     "too coarse to decide. It rises where more pre-training made the task harder to learn."
 )
 
+
 TUNED_PRETRAINING = (
     "What is left of pre-training at those same rates. It rises where keeping what was known costs more at "
     "larger budgets, though the rate is tuned. It does not hold the amount learned fixed: a checkpoint may "
     "forget more because it learns more."
 )
+
+TUNED_REUSED = " The second colour is the rate tuned once, at the middle budget of each run, and reused everywhere."
 
 TUNED_RATE = (
     "The rate that learns the task best at each budget (geometric mean over runs). A falling line offsets "
@@ -65,6 +68,31 @@ TUNED_RATE = (
 DISTANCE = (
     "L2 norm of the change of all weights. A flat line means that a fixed rate is a modification of fixed "
     "size, as noise of fixed strength is. It does not say in which direction the weights went."
+)
+
+ADAPTATION = (
+    "Mean over fine-tuning steps of the training loss before each update, in the unit of the other losses: the lower, "
+    "the sooner the task was learned. Lines by fixed rate, and the rate tuned on validation. Bars are 95 % intervals "
+    "over pre-training runs."
+)
+
+AGAINST_DISTANCE = (
+    "The loss at each distance from the pre-trained weights; a point is a rate. Where later checkpoints lie above "
+    "earlier ones at one distance, the same move costs them more. Bars are 95 % intervals of the loss over runs."
+)
+
+WAYS_TASK = (
+    "Every checkpoint at the tuned rate of each way of fine-tuning. A way that lies above plain pays for what it keeps."
+)
+
+WAYS_PRETRAINING = (
+    "What is left of pre-training at those rates. A way that moves the lowest point to the right delays the turn. It "
+    "does not hold the amount learned fixed; the table does."
+)
+
+STEPS = (
+    "Every checkpoint at the rate tuned for that number of steps. Lines that cross, or rise sooner for later "
+    "checkpoints, say that how long one trains changes which checkpoint is best."
 )
 
 SIZES = (

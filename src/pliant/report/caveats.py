@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from pliant.report.confounds import confound_sentences, confounds, init_scaled, rates_known
 from pliant.report.finding import Finding, unjudged
+from pliant.report.methods import unpriced
 from pliant.report.sentences import FEW_SEEDS, strength_name
 from pliant.report.study import Study, budget_name, capital, phrase
 from pliant.statistics import Series, Sweep, base_of
@@ -15,11 +16,13 @@ def caveats(study: Study, findings: Sequence[Finding]) -> tuple[str, ...]:
         *_unfinished(study),
         *_left_out(study, findings),
         *_bases(study),
+        *(f"{note}." for note in study.table.notes),
         *_order(study),
         *_seeds(study),
         *_confounds(study),
         *_all_diverged(study),
         *_grids(study),
+        *_unpriced(study),
     )
 
 
@@ -134,6 +137,11 @@ def _grids(study: Study) -> Iterator[str]:
             ends = " and ".join(sorted({str(tuned.grid_too_short) for _, tuned in short}))
             yield (
                 f"{capital(phrase(sweep.label))}{_place(study, sweep)}: the best rate sits at the {ends} end of "
-                f"the grid at {where}, in {len(short)} of {len(sweep.rates)} checkpoints; the tuned loss there is an upper bound. "
-                "`pliant run --extend-grids` adds rates there."
+                f"the grid at {where}, in {len(short)} of {len(sweep.rates)} checkpoints; the tuned loss there is an "
+                "upper bound. `pliant run --extend-grids` adds rates there."
             )
+
+
+def _unpriced(study: Study) -> Iterator[str]:
+    if labels := unpriced(study):
+        yield f"No price for {_few(labels)}: nothing plain was fine-tuned beside it for as many steps on the same task."

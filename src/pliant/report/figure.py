@@ -7,10 +7,10 @@ from typing import Literal
 from pliant.records.identity import Json
 from pliant.statistics import Estimate, Reading
 
-Kind = Literal["mean", "difference", "rate", "parabola", "optimum"]
+Kind = Literal["mean", "difference", "rate", "parabola", "optimum", "reused", "against"]
 """How page and test recompute a point from its readings; `FORMULA` says it in words.
 
-In each, "m" is the modified value, "b" the base, "v" the validation task loss that chooses a rate.
+In each, "m" is the modified value, "b" the base, "v" the validation task loss that chooses a rate, "d" the distance.
 """
 
 FEWEST_TOKENS = 1000.0
@@ -33,6 +33,14 @@ FORMULA: Mapping[Kind, str] = {
         "In each run, a parabola in log rate through the best rate and its two neighbours finds the optimum "
         "on validation task loss; the parabola of the shown loss through the same rates is read there; "
         "average the runs. A best rate at the end of the grid is taken as it is."
+    ),
+    "reused": (
+        "In each run, the rate whose validation task loss is lowest at the middle budget (the lower one of two), used "
+        "at this budget; average the runs."
+    ),
+    "against": (
+        "Average the shown loss over the runs; its place on the axis is the average over the same runs of the distance "
+        "moved at that rate."
     ),
 }
 
@@ -73,7 +81,8 @@ class Ledger:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """One plotted point. `sources`: role -> numbers of readings in the ledger."""
+    """One plotted point. `sources`: role -> numbers of readings in the ledger; `where`: its place on an axis without
+    names, in words."""
 
     x: float
     y: float
@@ -82,6 +91,7 @@ class Point:
     kind: Kind
     method: str
     sources: Mapping[str, list[Json]]
+    where: str = ""
 
     def to_json(self) -> Json:
         return {
@@ -92,6 +102,7 @@ class Point:
             "kind": self.kind,
             "method": self.method,
             "sources": dict(self.sources),
+            "where": self.where,
         }
 
 
@@ -135,7 +146,7 @@ class Figure:
     """A figure. `factor` turns nats into the study's unit; None where y is no loss.
 
     `kind` "heat" has one trace whose points carry budget and value, `rows` the rate of each, and `best` the
-    (budget, rate) to frame.
+    (budget, rate) to frame. The horizontal axis holds budgets unless `x_name` names what else; that is logarithmic.
     """
 
     id: str
@@ -149,6 +160,7 @@ class Figure:
     traces: tuple[Trace, ...]
     y_log: bool = False
     legend_title: str = ""
+    x_name: str = ""
     rows: tuple[float, ...] = ()
     best: tuple[tuple[float, float], ...] = ()
 
@@ -162,7 +174,8 @@ class Figure:
             "factor": self.factor,
             "ticks": [[value, name] for value, name in self.ticks.items()],
             "traces": [trace.to_json() for trace in self.traces],
-            "x_log": min(self.ticks, default=0.0) >= FEWEST_TOKENS,
+            "x_name": self.x_name,
+            "x_log": bool(self.x_name) or min(self.ticks, default=0.0) >= FEWEST_TOKENS,
             "y_log": self.y_log,
             "legend_title": self.legend_title,
             "rows": list(self.rows),

@@ -11,9 +11,9 @@ from pliant.report.study import Study, budget_name, capital, phrase
 from pliant.statistics import Estimate, Reading, Sweep, over_seeds
 
 
-def heat_figures(study: Study, ledger: Ledger) -> Iterator[Figure]:
-    """Task loss and pre-training loss after fine-tuning, for each sweep."""
-    for sweep in study.sweeps:
+def heat_figures(study: Study, ledger: Ledger, label: str) -> Iterator[Figure]:
+    """Task loss and pre-training loss after fine-tuning, for each sweep of one label."""
+    for sweep in (s for s in study.sweeps if s.label == label):
         for quantity in ("task loss, test", "pre-training loss"):
             yield _heat(study, sweep, quantity, ledger)
 

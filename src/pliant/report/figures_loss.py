@@ -36,9 +36,10 @@ def base_figure(study: Study, ledger: Ledger) -> Figure | None:
     )
 
 
-def modified_figures(study: Study, ledger: Ledger, modification: str) -> Iterator[Figure]:
-    """For each label: sensitivity, then the modified loss; one line a strength."""
-    found = study.matching(evaluation="pretraining-loss", metric="loss_nats", modification=modification)
+def modified_figures(study: Study, ledger: Ledger, modification: str, label: str | None = None) -> Iterator[Figure]:
+    """For each label, or that one: sensitivity, then the modified loss; one line a strength."""
+    every = study.matching(evaluation="pretraining-loss", metric="loss_nats", modification=modification)
+    found = (s for s in every if label in (None, s.key.label))
     for _, group in groupby(found, key=lambda s: (s.key.trajectory, s.key.members, s.key.label)):
         some = list(group)
         yield _figure(study, some, ledger, paired=True)

@@ -1,13 +1,12 @@
-"""Sizes of tensors against budget, the confound of every noise figure; distance moved by fine-tuning."""
+"""Sizes of tensors against budget, the confound of every noise figure."""
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from pliant.report import captions
 from pliant.report.figure import Figure, Ledger, Trace
-from pliant.report.figures_loss import lines, points, slug, ticks, titled
-from pliant.report.study import Study, phrase
-from pliant.report.unit import rate
+from pliant.report.figures_loss import points, slug, ticks, titled
+from pliant.report.study import Study
 from pliant.statistics import Series
 
 _KINDS = (
@@ -71,29 +70,3 @@ def kind_of(tensor: str) -> str:
         if any(mark in lowered for mark in marks):
             return kind
     return "other"
-
-
-def distance_figures(study: Study, ledger: Ledger) -> Iterator[Figure]:
-    """How far fine-tuning moved the weights, one line a rate."""
-    found = study.matching(evaluation="displacement", metric="distance", modification="fine-tune", split=None)
-    for _, group in groupby(found, key=lambda s: (s.key.trajectory, s.key.members, s.key.label)):
-        some = list(group)
-        key = some[0].key
-        where = study.places[key.trajectory, key.members]
-        traces: list[Trace] = []
-        for place, series in enumerate(some):
-            tone = place / max(len(some) - 1, 1)
-            traces += lines(series, None, ledger, name=rate(series.key.strength), tone=tone)
-        yield Figure(
-            id=slug(study.name, "distance", key.label, where),
-            title=titled(f"Distance moved by {phrase(key.label)}", where),
-            caption=captions.DISTANCE,
-            kind="curves",
-            y_name="‖θ′ − θ‖",
-            unit=None,
-            factor=None,
-            ticks=ticks(some),
-            traces=tuple(traces),
-            y_log=True,
-            legend_title="rate",
-        )

@@ -1,22 +1,22 @@
 """Each checkpoint at its own best rate: task loss, pre-training loss, and the rate."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import replace
-from itertools import groupby
 
 from pliant.report import captions
 from pliant.report.figure import Dash, Figure, Kind, Ledger, Point, Trace, bounds
 from pliant.report.figures_heat import point_of
 from pliant.report.figures_loss import slug
 from pliant.report.study import Study, budget_name, capital, group_names, phrase
-from pliant.statistics import Curve, Sweep, TunedRate, over_seeds
+from pliant.statistics import Curve, Reading, Sweep, TunedRate, middle_budget, over_seeds
+from pliant.statistics.curve import At
 
 
-def tuned_figures(study: Study, ledger: Ledger) -> Iterator[Figure]:
-    """For each task: task loss, pre-training loss and the rate, each checkpoint at its best rate."""
-    for label, group in groupby(sorted(study.sweeps, key=lambda s: s.label), key=lambda s: s.label):
-        some = list(group)
+def tuned_figures(study: Study, ledger: Ledger, label: str) -> Iterator[Figure]:
+    """Task loss, pre-training loss and the rate of one fine-tuning label, each checkpoint at its best rate."""
+    some = [sweep for sweep in study.sweeps if sweep.label == label]
+    if some:
         yield _tuned(study, some, ledger, label, "task loss")
         yield _tuned(study, some, ledger, label, "pre-training loss")
         yield _rates(study, some, ledger, label)
@@ -32,11 +32,12 @@ def _tuned(study: Study, some: Sequence[Sweep], ledger: Ledger, label: str, quan
         factor = study.unit.of(sweep.trajectory).factor
         found = _chosen_lines(sweep, sweep.curve(chosen), quantity, ledger, name, hue, dash)
         found.append(_between_line(sweep, sweep.curve(between), quantity, ledger, some, hue))
+        found += _reused_line(sweep, quantity, ledger, some, hue)
         traces += [replace(trace, factor=factor) for trace in found]
     return Figure(
         id=slug(study.name, "tuned", label, quantity),
         title=f"{capital(phrase(label))}: {quantity}",
-        caption=captions.TUNED_TASK if task else captions.TUNED_PRETRAINING,
+        caption=(captions.TUNED_TASK if task else captions.TUNED_PRETRAINING) + captions.TUNED_REUSED,
         kind="curves",
         y_name=quantity,
         unit=study.unit.name,
@@ -58,7 +59,8 @@ def _ticks(some: Sequence[Sweep]) -> dict[float, str]:
     return dict(sorted({b: budget_name(b, s.names) for s in some for b in s.names}.items()))
 
 
-def _quantity(quantity: str) -> str:
+def reading_name(quantity: str) -> str:
+    """What `Sweep.readings` calls it."""
     return "task loss, test" if quantity == "task loss" else quantity
 
 
@@ -66,32 +68,60 @@ def _chosen_lines(
     sweep: Sweep, curve: Curve, quantity: str, ledger: Ledger, name: str, hue: int, dash: bool
 ) -> list[Trace]:
     style: Dash = "dash" if dash else "solid"
-    tuned = sweep.tuned()
-
-    def points(of: Curve) -> tuple[Point, ...]:
-        found = []
-        for budget in of.budgets:
-            keys = [(s, budget, tuned[s, budget].rate) for s in of.seeds if (s, budget) in of.draws]
-            sources = {
-                "m": ledger.refer(r for key in keys for r in sweep.readings[*key, _quantity(quantity)]),
-                "v": ledger.refer(r for key in keys for r in sweep.readings[*key, "task loss, validation"]),
-            }
-            found.append(point_of(budget, of.at(budget), "mean", sources))
-        return tuple(found)
-
     seeds = curve.seeds if len(curve.seeds) > 1 else ()
     runs = (
         Trace(
             name=f"{name}, seed {s}",
             group=name,
             role="run",
-            points=points(curve.of_seed(s)),
+            points=tuned_points(sweep, curve.of_seed(s), quantity, ledger),
             hue=hue,
             dash=style,
         )
         for s in seeds
     )
-    return [Trace(name=name, group=name, role="mean", points=points(curve), hue=hue, dash=style), *runs]
+    mean = tuned_points(sweep, curve, quantity, ledger)
+    return [Trace(name=name, group=name, role="mean", points=mean, hue=hue, dash=style), *runs]
+
+
+def tuned_points(sweep: Sweep, curve: Curve, quantity: str, ledger: Ledger) -> tuple[Point, ...]:
+    """One point a budget, each naming what was measured at the tuned rates of the runs in `curve`."""
+    tuned = sweep.tuned()
+    found = []
+    for budget in curve.budgets:
+        keys = [(s, budget, tuned[s, budget].rate) for s in curve.seeds if (s, budget) in curve.draws]
+        sources = {
+            "m": ledger.refer(r for key in keys for r in sweep.readings[*key, reading_name(quantity)]),
+            "v": ledger.refer(r for key in keys for r in sweep.readings[*key, "task loss, validation"]),
+        }
+        found.append(point_of(budget, curve.at(budget), "mean", sources))
+    return tuple(found)
+
+
+def _reused_line(sweep: Sweep, quantity: str, ledger: Ledger, some: Sequence[Sweep], hue: int) -> list[Trace]:
+    """The rate tuned once; nothing where there is one budget, at which it is the tuned rate."""
+    if len(sweep.budgets) < 2:
+        return []
+    rates, middle = sweep.reused_rates(), middle_budget(sweep.budgets)
+    curve = sweep.reused(lambda p: p.task_loss if quantity == "task loss" else p.pretraining_loss)
+    found = []
+    for budget in curve.budgets:
+        seeds = [s for s in curve.seeds if (s, budget) in curve.draws]
+        sources = {
+            "m": ledger.refer(r for s in seeds for r in sweep.readings[s, budget, rates[s], reading_name(quantity)]),
+            "v": ledger.refer(_validation(sweep, {(s, middle) for s in seeds})),
+        }
+        found.append(point_of(budget, curve.at(budget), "reused", sources))
+    name = f"tuned at {budget_name(middle, sweep.names)}, reused"
+    title = name if len(some) == 1 else f"{_name(sweep, some)}, {name}"
+    return [Trace(name=title, group=title, role="mean", points=tuple(found), hue=len(some) + hue)] if found else []
+
+
+def _validation(sweep: Sweep, places: Container[At]) -> Iterator[Reading]:
+    """The validation task losses that chose a rate there."""
+    for (seed, budget, _, quantity), values in sweep.readings.items():
+        if quantity == "task loss, validation" and (seed, budget) in places:
+            yield from (r for r in values if r.usable)
 
 
 def _between_line(sweep: Sweep, curve: Curve, quantity: str, ledger: Ledger, some: Sequence[Sweep], hue: int) -> Trace:
@@ -105,7 +135,7 @@ def _between_line(sweep: Sweep, curve: Curve, quantity: str, ledger: Ledger, som
             for rate in (tuned[seed, budget].neighbours or (tuned[seed, budget].rate,))
         ]
         sources = {
-            "m": ledger.refer(r for key in keys for r in sweep.readings[*key, _quantity(quantity)]),
+            "m": ledger.refer(r for key in keys for r in sweep.readings[*key, reading_name(quantity)]),
             "v": ledger.refer(r for key in keys for r in sweep.readings[*key, "task loss, validation"]),
         }
         found.append(point_of(budget, curve.at(budget), "parabola", sources))
@@ -146,13 +176,7 @@ def _rate_points(sweep: Sweep, ledger: Ledger, kind: Kind) -> tuple[Point, ...]:
         runs = {s: t.rate if kind == "rate" else t.optimum_rate for (s, b), t in tuned.items() if b == budget}
         logs = over_seeds({seed: math.log(value) for seed, value in runs.items()})
         low, high = bounds(logs)
-        validation = [
-            r
-            for (s, b, _, quantity), values in sweep.readings.items()
-            if b == budget and s in runs and quantity == "task loss, validation"
-            for r in values
-            if r.usable
-        ]
+        validation = _validation(sweep, {(s, budget) for s in runs})
         found.append(
             Point(
                 x=budget,

@@ -24,8 +24,8 @@ from pliant.statistics import (
     steps,
 )
 
-Rate = Literal["fixed", "tuned", "tuned, interpolated", "matched"]
-Quantity = Literal["pre-training loss", "task loss"]
+Rate = Literal["fixed", "tuned", "tuned, interpolated", "reused", "matched"]
+Quantity = Literal["pre-training loss", "task loss", "adaptation"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ class Finding:
     `lost` are budgets that were measured and have no finite value in any run, `left_out` runs that lack a budget;
     `at_edge` says that a best rate lies at an end of its grid at a budget that the verdict compares. `p_holm` is
     `minimum.bounds.p` adjusted over the study's primary curves (noise and the like at every strength, fine-tuning at
-    its tuned rate); nan for the others.
+    its tuned rate); nan for the others. `aside` marks what stands beside the main fine-tuning of its task.
     """
 
     trajectory: str
@@ -57,6 +57,7 @@ class Finding:
     left_out: tuple[int, ...]
     lost: tuple[float, ...]
     at_edge: bool
+    aside: bool
     names: Mapping[float, str]
 
     @property
@@ -71,7 +72,7 @@ class Finding:
 
     @property
     def primary(self) -> bool:
-        return (self.direct and bool(self.strength)) or (self.modification == "fine-tune" and self.rate == "tuned")
+        return (self.direct and bool(self.strength)) or (self.rate == "tuned" and self.quantity != "adaptation")
 
 
 def find(study: Study, margin: float = MARGIN_NATS) -> tuple[Finding, ...]:
@@ -118,6 +119,7 @@ def _of_series(series: Series, study: Study, margin: float) -> Finding | None:
         diverged=series.diverged(),
         lost=tuple(sorted({budget for _, budget in series.points} - set(curve.budgets))),
         at_edge=False,
+        aside=series.key.label in study.aside,
         names=series.names,
         **_numbers(curve, ranked, "sensitivity" if forgets and base else "loss", margin),
     )
@@ -128,9 +130,12 @@ def _of_sweep(sweep: Sweep, study: Study, margin: float) -> Iterator[Finding]:
     rates: tuple[tuple[Rate, Quantity, Curve], ...] = (
         ("tuned", "task loss", sweep.curve(lambda t: t.task_loss)),
         ("tuned, interpolated", "task loss", sweep.curve(lambda t: t.optimum_task_loss)),
+        ("reused", "task loss", sweep.reused(lambda p: p.task_loss)),
         ("tuned", "pre-training loss", sweep.curve(lambda t: t.pretraining_loss)),
         ("tuned, interpolated", "pre-training loss", sweep.curve(lambda t: t.optimum_pretraining_loss)),
+        ("reused", "pre-training loss", sweep.reused(lambda p: p.pretraining_loss)),
         ("matched", "pre-training loss", sweep.matched()),
+        ("tuned", "adaptation", sweep.beside("adaptation", {at: t.rate for at, t in sweep.tuned().items()})),
     )
     for rate, quantity, curve in rates:
         if not _complete(curve):
@@ -150,6 +155,7 @@ def _of_sweep(sweep: Sweep, study: Study, margin: float) -> Iterator[Finding]:
             diverged=sum(t.diverged for t in sweep.tuned().values()),
             lost=tuple(sorted({budget for _, budget in sweep.rates} - set(curve.budgets))),
             at_edge=any(t.grid_too_short for (_, b), t in sweep.tuned().items() if b in compared),
+            aside=sweep.label in study.aside,
             names=sweep.names,
             **numbers,
         )

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Literal
 
 from pliant.report.finding import Finding
 from pliant.report.sentences import Places, family, undecided_words
@@ -37,13 +38,13 @@ class HeadlineRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadlineGroup:
-    """The strengths of one modification. `detail`: fixed fine-tuning rates, folded away at first."""
+    """The strengths of one modification. `fold`: what is folded away at first, fixed rates and fine-tuning aside."""
 
     title: str
     where: str
     trajectory: str
     rank_of: str
-    detail: bool
+    fold: Literal["", "fixed", "aside"]
     rows: tuple[HeadlineRow, ...]
 
 
@@ -80,9 +81,15 @@ def _group(found: Sequence[Finding], places: Places) -> HeadlineGroup:
         where=places[first.trajectory, first.members],
         trajectory=first.trajectory,
         rank_of=first.rank_of,
-        detail=tuning and first.rate == "fixed",
+        fold=_fold(first),
         rows=tuple(_row(f) for f in found),
     )
+
+
+def _fold(finding: Finding) -> Literal["", "fixed", "aside"]:
+    if finding.aside:
+        return "aside"
+    return "fixed" if finding.modification == "fine-tune" and finding.rate == "fixed" else ""
 
 
 def _row(finding: Finding) -> HeadlineRow:

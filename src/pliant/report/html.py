@@ -75,7 +75,7 @@ def render(
     taken: set[str] = set()
     sections = [section(table, ledger, taken, margin) for table in tables]
     figures: dict[str, Json] = {
-        f.id: {**f.to_json(), "study": s.study.name} for s in sections for part in s.parts for f in part.figures
+        f.id: {**f.to_json(), "study": s.study.name} for s in sections for part in s.parts for f in part.every_figure
     }
     data: dict[str, Json] = {
         "figures": figures,

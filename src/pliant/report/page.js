@@ -30,7 +30,7 @@
     for (const [index, trace] of order) {
       const k = factor(figure, trace), c = colour(trace), mean = trace.role === "mean", xs = trace.points.map((p) => p.x);
       const ys = trace.points.map((p) => p.y * k), interval = mean && trace.points.some((p) => p.low !== null);
-      const text = trace.points.map((p) => `<b>${escapeText(trace.name)}</b>, ${escapeText(tick(figure, p.x))}<br>${show(p.y * k)}` +
+      const text = trace.points.map((p) => `<b>${escapeText(trace.name)}</b>, ${escapeText(p.where || tick(figure, p.x))}<br>${show(p.y * k)}` +
         (p.low === null ? "" : ` [${show(p.low * k)}, ${show(p.high * k)}]`));
       if (interval && trace.band) {
         const known = trace.points.filter((p) => p.low !== null);
@@ -48,7 +48,8 @@
     }
     const layout = baseLayout(), ticks = shownTicks(figure.ticks);
     Object.assign(layout.xaxis, { type: figure.x_log ? "log" : "linear", tickvals: ticks.map((t) => t[0]), ticktext: ticks.map((t) => escapeText(t[1])) });
-    layout.xaxis.title.text = figure.x_log ? "pre-training tokens" : "checkpoint";
+    if (!ticks.length) Object.assign(layout.xaxis, logAxis(figure.traces.flatMap((t) => t.points.map((p) => p.x))));
+    layout.xaxis.title.text = figure.x_name || (figure.x_log ? "pre-training tokens" : "checkpoint");
     layout.yaxis.type = figure.y_log ? "log" : "linear";
     if (figure.y_log) Object.assign(layout.yaxis, logAxis(figure.traces.flatMap((t) => t.points.map((p) => p.y * factor(figure, t)))));
     else layout.yaxis.range = linearRange(figure);
@@ -132,6 +133,7 @@
   const ROLES = {
     mean: { m: "Values", v: "Validation loss that chose the rate" }, difference: { m: "After the modification", b: "Before" },
     rate: { v: "Validation task loss at every rate" }, optimum: { v: "Validation task loss at every rate" },
+    reused: { m: "Values", v: "Validation losses that chose the rate, at the middle budget" }, against: { m: "Loss", d: "Distance moved" },
     parabola: { m: "Shown loss at the three rates", v: "Validation task loss at the three rates" },
   };
 
@@ -153,7 +155,7 @@
     close.addEventListener("click", closePanel);
     const value = make("p", show(point.y * k), "value");
     value.append(" ", make("small", unit || figure.y_name));
-    panel.append(close, make("h2", figure.title), make("p", `${name} at ${tick(figure, point.x)}`), value);
+    panel.append(close, make("h2", figure.title), make("p", `${name} at ${point.where || tick(figure, point.x)}`), value);
     if (point.low !== null) panel.append(make("p", `95 % interval ${show(point.low * k)} to ${show(point.high * k)}`));
     panel.append(make("p", point.method, "small"));
     if (unit && unit !== "nats/token") panel.append(make("p", `${show(point.y, 6)} nats/token, times ${show(k, 4)}`, "small"));
@@ -205,7 +207,7 @@
     unitButton.textContent = state.unit === "bits" ? "show nats/token" : "show bits/byte";
     for (const span of document.querySelectorAll(".loss")) {
       const value = Number(span.dataset.nats) * (state.unit === "bits" ? Number(span.dataset.factor) : 1);
-      span.textContent = (value < 0 ? "−" : "+") + Math.abs(value).toFixed(3);
+      span.textContent = (value < 0 ? "−" : "plain" in span.dataset ? "" : "+") + Math.abs(value).toFixed(3);
     }
     for (const span of document.querySelectorAll(".unit-name")) span.textContent = state.unit === "bits" ? span.dataset.unit : "nats/token";
     for (const element of drawn) draw(element);

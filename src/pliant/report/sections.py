@@ -1,6 +1,6 @@
 """One study on the page: what is said of it and which figures stand under which heading."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pliant.execution.table import Table
@@ -9,9 +9,15 @@ from pliant.report.benchmarks import BENCHMARKS, DISTANCES
 from pliant.report.figure import Figure, Ledger
 from pliant.report.figures_heat import heat_figures
 from pliant.report.figures_loss import base_figure, modified_figures, slug
-from pliant.report.figures_size import distance_figures, size_figures
+from pliant.report.figures_moved import moved_figures
+from pliant.report.figures_size import size_figures
 from pliant.report.figures_tuned import tuned_figures
+from pliant.report.figures_ways import method_figures, steps_figures
+from pliant.report.grid import Grid
 from pliant.report.headline import Headline, headline
+from pliant.report.method_grid import method_grid
+from pliant.report.movement import movement_grids
+from pliant.report.repeats import steps_grid
 from pliant.report.score_tables import ScoreTable, score_tables
 from pliant.report.sentences import direct_sentences
 from pliant.report.study import Study, capital, group_names, open_study, phrase
@@ -19,13 +25,29 @@ from pliant.report.summary import StudySummary, summarise_study
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fold:
+    """Tables and figures that a reader opens."""
+
+    title: str
+    grids: tuple[Grid, ...]
+    figures: tuple[Figure, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A run of figures under one heading."""
+    """A run of tables and figures under one heading."""
 
     title: str
     lead: tuple[str, ...]
     figures: tuple[Figure, ...]
     columns: int = 2
+    grids: tuple[Grid, ...] = ()
+    folds: tuple[Fold, ...] = ()
+
+    @property
+    def every_figure(self) -> tuple[Figure, ...]:
+        """Those in its folds too."""
+        return (*self.figures, *(figure for fold in self.folds for figure in fold.figures))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +72,7 @@ def section(table: Table, ledger: Ledger, taken: set[str], margin: float) -> Sec
     """
     study = open_study(table)
     summary = summarise_study(study, margin=margin)
-    parts = tuple(_named(part, taken) for part in _parts(study, summary, ledger) if part.figures)
+    parts = tuple(_named(part, taken) for part in _parts(study, summary, ledger) if part.every_figure)
     return Section(
         id=_unique(slug(study.name), taken),
         study=study,
@@ -65,7 +87,13 @@ def section(table: Table, ledger: Ledger, taken: set[str], margin: float) -> Sec
 
 
 def _named(part: Part, taken: set[str]) -> Part:
-    return replace(part, figures=tuple(replace(f, id=_unique(f.id, taken)) for f in part.figures))
+    def named(figures: Iterable[Figure]) -> tuple[Figure, ...]:
+        return tuple(replace(f, id=_unique(f.id, taken)) for f in figures)
+
+    figures = named(part.figures)
+    return replace(
+        part, figures=figures, folds=tuple(replace(fold, figures=named(fold.figures)) for fold in part.folds)
+    )
 
 
 def _unique(name: str, taken: set[str]) -> str:
@@ -99,15 +127,58 @@ def _parts(study: Study, summary: StudySummary, ledger: Ledger) -> Iterator[Part
             ),
             figures=tuple(modified_figures(study, ledger, modification)),
         )
+    yield from _fine_tuning(study, summary, ledger)
+
+
+def _fine_tuning(study: Study, summary: StudySummary, ledger: Ledger) -> Iterator[Part]:
+    labels = dict.fromkeys(key.label for key in study.series if key.modification == "fine-tune")
+    main = [label for label in labels if label not in study.aside]
     yield Part(
         title="Fine-tuning at the tuned rate",
         lead=(captions.TUNED_LEAD, *summary.tuning),
-        figures=tuple(tuned_figures(study, ledger)),
+        figures=tuple(f for label in main for f in tuned_figures(study, ledger, label)),
         columns=3,
     )
     yield Part(
+        title="Ways of fine-tuning",
+        lead=tuple(turn.words for table in summary.methods for turn in table.turns),
+        figures=tuple(method_figures(study, ledger)),
+        grids=tuple(method_grid(table, study.unit) for table in summary.methods),
+    )
+    yield Part(
+        title="Fine-tuning for longer",
+        lead=(),
+        figures=tuple(steps_figures(study, ledger)),
+        grids=tuple(steps_grid(table, study.unit) for table in summary.steps),
+    )
+    yield Part(
         title="Fine-tuning at every rate",
-        lead=summary.fixed_rates,
-        figures=(*heat_figures(study, ledger), *modified_figures(study, ledger, "fine-tune"),
-                 *distance_figures(study, ledger)),
-    )  # fmt: skip
+        lead=(*summary.fixed_rates, *(m.words for m in summary.movements if m.told)),
+        figures=tuple(f for label in main for f in _every_rate(study, ledger, label)),
+        folds=tuple(_moved(study, summary, ledger, label) for label in main),
+    )
+    yield Part(
+        title="Other fine-tuning, one by one",
+        lead=(),
+        figures=(),
+        folds=tuple(_one_by_one(study, summary, ledger, label) for label in labels if label in study.aside),
+    )
+
+
+def _every_rate(study: Study, ledger: Ledger, label: str) -> Iterator[Figure]:
+    yield from heat_figures(study, ledger, label)
+    yield from modified_figures(study, ledger, "fine-tune", label)
+
+
+def _moved(study: Study, summary: StudySummary, ledger: Ledger, label: str) -> Fold:
+    return Fold(
+        title=f"{capital(phrase(label))}: how far the weights moved, and how quickly the task was learned",
+        grids=movement_grids(summary.movements, label),
+        figures=tuple(moved_figures(study, ledger, label)),
+    )
+
+
+def _one_by_one(study: Study, summary: StudySummary, ledger: Ledger, label: str) -> Fold:
+    moved = _moved(study, summary, ledger, label)
+    every = (*tuned_figures(study, ledger, label), *_every_rate(study, ledger, label), *moved.figures)
+    return replace(moved, title=capital(phrase(label)), figures=every)

@@ -32,12 +32,12 @@ def noise_sentences(study: Study, findings: Sequence[Finding]) -> tuple[str, ...
 
 
 def fixed_rate_sentences(study: Study, findings: Sequence[Finding]) -> tuple[str, ...]:
-    """Fine-tuning at each rate of the grid: one sentence for forgetting, one for the task."""
+    """Main fine-tuning at each rate of the grid: one sentence for forgetting, one for the task."""
     return tuple(_groups(findings, "fine-tune", study.places))
 
 
 def _groups(findings: Sequence[Finding], modification: str, places: Places) -> Iterator[str]:
-    some = [f for f in findings if f.rate == "fixed" and f.modification == modification]
+    some = [f for f in findings if f.rate == "fixed" and f.modification == modification and not f.aside]
     for _, group in groupby(some, key=family):
         yield _fixed(list(group), places)
 

@@ -41,6 +41,14 @@ class Study:
         return tuple(dict.fromkeys((key.trajectory, key.members) for key in self.series))
 
     @property
+    def aside(self) -> frozenset[str]:
+        """The fine-tuning labels that stand beside the main one of their task: the first that is plain, if any is."""
+        main: dict[str, str] = {}
+        for sweep in sorted(self.sweeps, key=lambda s: s.method is not None):
+            main.setdefault(sweep.task, sweep.label)
+        return frozenset(sweep.label for sweep in self.sweeps if sweep.label != main[sweep.task])
+
+    @property
     def places(self) -> dict[tuple[str, str], str]:
         """(trajectory, members) -> what tells it from the others of this study."""
         return group_names(self.groups)

@@ -14,8 +14,12 @@ from pliant.report.confirmation import Confirmation, confirmations
 from pliant.report.confounds import Confounds, confounds
 from pliant.report.densities import DensityRow, density_rows
 from pliant.report.finding import Finding, find
+from pliant.report.methods import MethodTable, method_tables
+from pliant.report.movement import Movement, movements
+from pliant.report.repeats import StepsTable, steps_tables
+from pliant.report.reuse import Reuse, reuses
 from pliant.report.sentences import FEW_SEEDS, base_sentences, fixed_rate_sentences, interpolated, noise_sentences
-from pliant.report.study import Study, open_study, phrase
+from pliant.report.study import Study, capital, open_study, phrase
 from pliant.report.tuning import SweepTrend, sweep_trends
 from pliant.report.unit import Unit
 
@@ -23,7 +27,8 @@ from pliant.report.unit import Unit
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudySummary:
     """What one study says. `headline` is one line, `advice` the verdict for each target; `base`, `noise`,
-    `tuning` and `fixed_rates` are sentences on what was measured of each.
+    `tuning` and `fixed_rates` are sentences on what was measured of each. `reuses` says what tuning the rate once
+    costs, `methods` the price of other ways of fine-tuning, `steps` what longer does, `movements` how far weights went.
 
     `scope` says what was measured: runs, budgets, tokens per parameter.
     """
@@ -43,6 +48,10 @@ class StudySummary:
     base: tuple[str, ...]
     noise: tuple[str, ...]
     fixed_rates: tuple[str, ...]
+    reuses: tuple[Reuse, ...]
+    methods: tuple[MethodTable, ...]
+    steps: tuple[StepsTable, ...]
+    movements: tuple[Movement, ...]
     findings: tuple[Finding, ...]
     benchmarks: tuple[BenchmarkRow, ...]
     densities: tuple[DensityRow, ...]
@@ -53,7 +62,7 @@ class StudySummary:
     @property
     def short(self) -> tuple[str, ...]:
         """What to say first: the advice, or what there is as long as nothing was modified."""
-        return tuple(advice.words for advice in self.advice) or self.base
+        return tuple(advice.words for advice in self.advice if not advice.aside) or self.base
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +90,7 @@ def summarise_study(study: Study, *, margin: float = MARGIN_NATS) -> StudySummar
     findings = find(study, margin)
     trends = sweep_trends(study)
     confirmed = confirmations(study)
+    reused = reuses(study)
     return StudySummary(
         study=study.name,
         seeds=study.seeds,
@@ -92,17 +102,31 @@ def summarise_study(study: Study, *, margin: float = MARGIN_NATS) -> StudySummar
         advice=advise(study, findings, confirmed),
         confirmations=confirmed,
         confounds=confounds(study),
-        tuning=tuple(trend.words for trend in trends),
+        tuning=_tuning(study, trends, reused),
         trends=trends,
         base=base_sentences(study, findings),
         noise=noise_sentences(study, findings),
         fixed_rates=fixed_rate_sentences(study, findings),
+        reuses=reused,
+        methods=method_tables(study),
+        steps=steps_tables(study),
+        movements=movements(study),
         findings=findings,
         benchmarks=benchmark_rows(study),
         densities=density_rows(study),
         caveats=caveats(study, findings),
         missing=study.table.missing,
         failed=len(study.table.failed),
+    )
+
+
+def _tuning(study: Study, trends: Sequence[SweepTrend], reused: Sequence[Reuse]) -> tuple[str, ...]:
+    """The trend of each main sweep, and what tuning it once would have cost."""
+    costs = {(r.trajectory, r.members, r.label): f" {capital(r.words)}." for r in reused}
+    return tuple(
+        f"{trend.words}{costs.get((trend.trajectory, trend.members, trend.label), '')}"
+        for trend in trends
+        if trend.label not in study.aside
     )
 
 
@@ -123,7 +147,7 @@ def _headline(findings: Sequence[Finding], runs: int) -> str:
     if not any(f.modification != "none" for f in findings):
         return "No modification has been measured at two or more budgets throughout a run yet."
     kinds = (
-        ("after fine-tuning at the tuned rate", [f for f in findings if f.rate == "tuned"]),
+        ("after fine-tuning at the tuned rate", [f for f in findings if f.rate == "tuned" and f.primary]),
         *(
             (f"under {phrase(name)}", [f for f in findings if f.modification == name])
             for name in dict.fromkeys(f.modification for f in findings if f.direct)

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from pliant.report.benchmarks_terminal import score_parts
 from pliant.report.finding import Finding
+from pliant.report.grid_terminal import fine_tuning_grids, grid_table
 from pliant.report.sentences import Places, family, verdict_words
 from pliant.report.study import budget_name, group_names, phrase, span_name
 from pliant.report.summary import StudySummary, Summary
@@ -32,9 +33,13 @@ def show(summary: Summary, console: Console | None = None, *, every_rate: bool =
         screen.print(_table(study, every_rate, screen.width))
         screen.print(Text(_rule(study), style="dim"))
         screen.print(Text(study.headline, style="bold"))
-        _list(screen, (advice.words for advice in study.advice), "→", "bold")
+        _list(screen, study.short if study.advice else (), "→", "bold")
         _list(screen, (c.words for c in study.confirmations), "◆", "")
         _list(screen, study.tuning, "•", "")
+        _list(screen, (m.words for m in study.movements if m.told), "•", "")
+        for grid in fine_tuning_grids(study):
+            screen.print(grid_table(grid, screen.width))
+        _list(screen, (turn.words for table in study.methods for turn in table.turns), "•", "")
         _list(screen, study.caveats, "!", "dim")
         for part in score_parts(study):
             screen.print(part)
@@ -93,13 +98,14 @@ def _table(study: StudySummary, every_rate: bool, width: int) -> RichTable:
 
 
 def shown(findings: Iterable[Finding], every_rate: bool) -> list[Finding]:
-    """Base, noise and tuned rates; fixed fine-tuning rates only when asked for."""
-    return [f for f in findings if every_rate or f.rate != "fixed" or f.modification != "fine-tune"]
+    """Base, noise and tuned rates; fixed fine-tuning rates, and fine-tuning aside, only when asked for."""
+    return [f for f in findings if every_rate or f.modification != "fine-tune" or (f.rate != "fixed" and not f.aside)]
 
 
 _UNFIXED = {
     "tuned": "tuned rate",
     "tuned, interpolated": "tuned, interpolated",
+    "reused": "tuned once, reused",
     "matched": "matched task loss",
 }
 

@@ -15,6 +15,7 @@ class SweepTrend:
     """
 
     label: str
+    trajectory: str
     members: str
     trend: RateTrend | None
     area: Minimum | None
@@ -46,6 +47,7 @@ def _trend(study: Study, sweep: Sweep) -> SweepTrend:
     parts = [_trend_words(trend), _area_words(area, sweep)]
     return SweepTrend(
         label=sweep.label,
+        trajectory=sweep.trajectory,
         members=sweep.members,
         trend=trend,
         area=area,

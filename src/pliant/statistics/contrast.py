@@ -1,12 +1,9 @@
 """The difference between two given budgets, paired within each pre-training run."""
 
-import numpy as np
-from scipy.special import stdtrit
-
+from pliant.statistics.combination import at_budgets, combined
 from pliant.statistics.curve import Curve
-from pliant.statistics.estimate import CONFIDENCE, Estimate, counted, over_draws, over_seeds
+from pliant.statistics.estimate import Estimate, over_draws, over_seeds
 from pliant.statistics.levels import replicates
-from pliant.statistics.lowest import standard_error
 
 
 def contrast(curve: Curve, *, budget: float, against: float) -> Estimate:
@@ -47,28 +44,10 @@ def contrast_over_text(curve: Curve, *, budget: float, against: float) -> Estima
     Raises:
         ValueError: no run has both budgets, or there is nothing to test with.
     """
-    both = Curve(
-        draws={at: draws for at, draws in curve.draws.items() if at[1] in (budget, against)},
-        text={at: groups for at, groups in curve.text.items() if at[1] in (budget, against)},
-    ).complete()
+    both = at_budgets(curve, (budget, against))
     if set(both.budgets) != {budget, against}:
         raise ValueError(f"no pre-training seed was measured both at {budget:g} and at {against:g} tokens")
     found = replicates(both)
     if not found.levels:
         raise ValueError("one value at each budget: there is nothing to test with")
-    sign = 1.0 if budget > against else -1.0
-    own = sign * np.diff(found.rows, axis=1)[:, 0]
-    error, freedom = standard_error(own, None if found.text is None else sign * np.diff(found.text, axis=1)[:, 0])
-    half = float(stdtrit(freedom, 0.5 + CONFIDENCE / 2) * error)
-    return Estimate(
-        value=float(own.mean()),
-        low=float(own.mean()) - half,
-        high=float(own.mean()) + half,
-        standard_error=float(error),
-        degrees_of_freedom=float(freedom),
-        n=len(own),
-        seeds=both.seeds,
-        values=tuple(own.tolist()) if len(both.seeds) > 1 else (float(own.mean()),),
-        levels=found.levels,
-        method=f"95 % t-interval over {counted(found.levels, len(own))}",
-    )
+    return combined(found, (-1.0, 1.0) if budget > against else (1.0, -1.0), both.seeds)

@@ -8,7 +8,11 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """One measured value of one theta' and where it is recorded. Losses are nats per token."""
+    """One measured value of one theta' and where it is recorded. Losses are nats per token.
+
+    `method` and `amount` say how a fine-tune held on to the base ("anchor", 0.1) or what it trained instead of all
+    weights ("LoRA rank 8", no amount); None for plain fine-tuning. `task_epochs` is how often it saw its task.
+    """
 
     study: str
     trajectory: str = ""
@@ -28,6 +32,9 @@ class Reading:
     embeddings: bool | None = None
     task: str | None = None
     steps: int | None = None
+    method: str | None = None
+    amount: float | None = None
+    task_epochs: float | None = None
     strength: float = 0.0
     seed: int = 0
     evaluation: str = ""

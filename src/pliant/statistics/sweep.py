@@ -4,22 +4,36 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 from pliant.statistics.curve import At, Curve
-from pliant.statistics.frontier import frontiers
-from pliant.statistics.levels import TEXT_GROUPS, group_sums, pseudo_values, without_each
-from pliant.statistics.matched import matched_learning
+from pliant.statistics.levels import TEXT_GROUPS, group_sums, without_each
+from pliant.statistics.rate_choice import (
+    Losses,
+    Rates,
+    curve_of,
+    matched_losses,
+    minus_areas,
+    reused_points,
+    reused_rates,
+    trained,
+    tuned_rates,
+)
 from pliant.statistics.reading import Reading
 from pliant.statistics.series import SeriesKey, gather
 from pliant.statistics.trend import RateTrend, rate_trend
-from pliant.statistics.tuned import RatePoint, TunedRate, tune
+from pliant.statistics.tuned import RatePoint, TunedRate
 
 _Name = tuple[str, str, str, str, str]
 """(study, trajectory, members, label, task)"""
 _At = tuple[int, float, float, str]
 """(pre-training seed, budget, rate, quantity)"""
-Rates = Mapping[At, tuple[RatePoint, ...]]
-"""(pre-training seed, budget) -> its points, rates rising"""
+Beside = Literal["adaptation", "distance", "relative distance"]
+_BESIDE: Mapping[tuple[str, str], Beside] = {
+    ("adaptation", "adaptation_nats"): "adaptation",
+    ("displacement", "distance"): "distance",
+    ("displacement", "relative_distance"): "relative distance",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +43,7 @@ class Sweep:
     `rates[seed, budget]` are the points; several fine-tuning seeds at one rate are averaged, and one diverged
     seed makes the rate diverged. `rates_without[g]` are the points without group g of the validation and the test
     text, so that a choice of rate can be made again (empty where blocks are not known). `readings` holds what
-    stands behind (seed, budget, rate), by quantity.
+    stands behind (seed, budget, rate), by quantity. `method` and `amount` are as in `Reading`.
     """
 
     study: str
@@ -37,31 +51,58 @@ class Sweep:
     members: str
     label: str
     task: str
+    method: str | None
+    amount: float | None
+    steps: int | None
+    task_epochs: float | None
     rates: Rates
     rates_without: tuple[Rates, ...]
     readings: Mapping[_At, tuple[Reading, ...]]
     names: Mapping[float, str]
 
+    @property
+    def budgets(self) -> tuple[float, ...]:
+        return tuple(sorted({budget for _, budget in self.rates}))
+
     def tuned(self) -> dict[At, TunedRate]:
         """(seed, budget) -> the tuned rate; a point whose rates all diverged is left out."""
-        return _tuned(self.rates)
+        return tuned_rates(self.rates)
 
     def all_diverged(self) -> tuple[At, ...]:
         """(seed, budget) of the points at which rates were tried and every one diverged."""
         tried = {at: points for at, points in self.rates.items() if any(p.rate > 0 for p in points)}
-        return tuple(at for at, points in tried.items() if not _trained(points))
+        return tuple(at for at, points in tried.items() if not trained(points))
 
     def curve(self, of: Callable[[TunedRate], float]) -> Curve:
         """One number of the tuned rate over budgets, e.g. `lambda t: t.task_loss`."""
-        return self._curve("tuned", lambda rates: {at: of(tuned) for at, tuned in _tuned(rates).items()})
+        return self._curve("tuned", lambda rates: {at: of(tuned) for at, tuned in tuned_rates(rates).items()})
+
+    def reused_rates(self) -> dict[int, float]:
+        """Pre-training seed -> the rate tuned at the middle budget, as one does who tunes once."""
+        return reused_rates(self.rates)
+
+    def reused(self, of: Callable[[Losses], float]) -> Curve:
+        """One loss over budgets of the rate tuned once, at the middle one of each run; nothing where it diverged."""
+        return self._curve(
+            "reused", lambda rates: {at: of(p) for at, p in reused_points(rates).items() if not p.diverged}
+        )
+
+    def reused_diverged(self) -> tuple[At, ...]:
+        """Where the reused rate diverged."""
+        return tuple(at for at, point in reused_points(self.rates).items() if point.diverged)
+
+    def beside(self, quantity: Beside, rates: Mapping[At, float]) -> Curve:
+        """What was measured beside the losses, at one rate each; several fine-tuning seeds are averaged."""
+        found = {at: self.readings.get((*at, rate, quantity), ()) for at, rate in rates.items()}
+        return Curve(draws={at: {quantity: _mean(r)} for at, r in found.items() if r and all(x.usable for x in r)})
 
     def matched(self) -> Curve:
         """Pre-training loss at matched task loss, each run at its own target. Where all diverged, nothing."""
-        return self._curve("matched", _matched)
+        return self._curve("matched", matched_losses)
 
     def hypervolume(self) -> Curve:
         """Minus the area above the learning-forgetting frontier, so that lower is better as for a loss."""
-        return self._curve("hypervolume", _hypervolume)
+        return self._curve("hypervolume", minus_areas)
 
     def trend(self) -> RateTrend | None:
         """How the tuned rate moves with budget; None under three budgets."""
@@ -69,36 +110,7 @@ class Sweep:
 
     def _curve(self, name: str, compute: Callable[[Rates], Mapping[At, float]]) -> Curve:
         """What `compute` makes of the rates, and of the rates without each group of text."""
-        values = compute(self.rates)
-        without = [compute(rates) for rates in self.rates_without]
-        return Curve(
-            draws={at: {name: value} for at, value in values.items()},
-            text={at: pseudo_values(value, [w[at] for w in without]) for at, value in values.items() if without},
-        )
-
-
-def _tuned(rates: Rates) -> dict[At, TunedRate]:
-    return {at: tune(points) for at, points in rates.items() if _trained(points)}
-
-
-def _trained(points: tuple[RatePoint, ...]) -> bool:
-    """Whether any positive rate did not diverge."""
-    return any(p.rate > 0 and not p.diverged for p in points)
-
-
-def _matched(rates: Rates) -> dict[At, float]:
-    found = {seed: matched_learning(of).chosen for seed, of in _by_seed(rates).items()}
-    return {(seed, b): point.pretraining_loss for seed, chosen in found.items() for b, point in chosen.items()}
-
-
-def _hypervolume(rates: Rates) -> dict[At, float]:
-    found = {seed: frontiers(of) for seed, of in _by_seed(rates).items()}
-    return {(seed, b): -frontier.hypervolume for seed, of in found.items() for b, frontier in of.items()}
-
-
-def _by_seed(rates: Rates) -> dict[int, dict[float, tuple[RatePoint, ...]]]:
-    seeds = sorted({seed for (seed, _), points in rates.items() if _trained(points)})
-    return {seed: {b: p for (s, b), p in rates.items() if s == seed and _trained(p)} for seed in seeds}
+        return curve_of(name, compute(self.rates), [compute(rates) for rates in self.rates_without])
 
 
 def sweeps(readings: Iterable[Reading]) -> tuple[Sweep, ...]:
@@ -117,7 +129,8 @@ def sweeps(readings: Iterable[Reading]) -> tuple[Sweep, ...]:
             at = (seed, budget, key.strength, quantity)
             groups.setdefault(name, {})[at] = groups.get(name, {}).get(at, ()) + found
             names.setdefault(name, {}).setdefault(budget, series.names[budget])
-    return tuple(_sweep(name, found, names[name]) for name, found in groups.items())
+    found_sweeps = (_sweep(name, found, names[name]) for name, found in groups.items())
+    return tuple(sweep for sweep in found_sweeps if sweep.rates)
 
 
 def _quantity(key: SeriesKey) -> str | None:
@@ -125,17 +138,22 @@ def _quantity(key: SeriesKey) -> str | None:
         return f"task loss, {key.split}"
     if key.metric == "loss_nats" and key.evaluation == "pretraining-loss":
         return "pre-training loss"
-    return None
+    return _BESIDE.get((key.evaluation, key.metric))
 
 
 def _sweep(name: _Name, found: Mapping[_At, tuple[Reading, ...]], names: Mapping[float, str]) -> Sweep:
     study, trajectory, members, label, task = name
+    first = next(iter(found.values()))[0]
     return Sweep(
         study=study,
         trajectory=trajectory,
         members=members,
         label=label,
         task=task,
+        method=first.method,
+        amount=first.amount,
+        steps=first.steps,
+        task_epochs=first.task_epochs,
         rates=_rates(found, _mean),
         rates_without=_rates_without(found),
         readings=found,
@@ -159,7 +177,8 @@ def _rates(found: Mapping[_At, tuple[Reading, ...]], loss: Callable[[tuple[Readi
 def _rates_without(found: Mapping[_At, tuple[Reading, ...]]) -> tuple[Rates, ...]:
     """The rates without each group of text; empty if the blocks of any usable reading are not known."""
     losses: dict[int, tuple[float, ...]] = {}
-    for reading in (r for values in found.values() for r in values if r.usable):
+    lost = (values for at, values in found.items() if at[3] in _QUANTITIES)
+    for reading in (r for values in lost for r in values if r.usable):
         groups = group_sums(reading.blocks, reading.count)
         if not groups:
             return ()

@@ -3,13 +3,16 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pliant.data.task_setting import task_name
+from pliant.execution.engine import UserError
 from pliant.execution.table import Labels
 from pliant.modifications.finetune import FineTune
 from pliant.modifications.interpolate import Interpolate
 from pliant.modifications.noise import Noise
 from pliant.modifications.prune import Prune
 from pliant.modifications.quantise import Quantise
-from pliant.modifications.regularise.method import Divergence, ElasticWeights, Replay
+from pliant.modifications.regularise.method import Divergence, ElasticWeights, ProbeFirst, Replay
+from pliant.modifications.regularise.probe_first import check_labels
 from pliant.modifications.wanda import Wanda
 from pliant.records.identity import SCHEMA_VERSION, Json, digest, identity
 from pliant.studies.evaluation_spec import EvaluationSettings
@@ -61,12 +64,15 @@ def cells_of(
     materials: Materials,
     shared: list[EvaluationPlan],
 ) -> Iterator[CellPlan]:
-    on_tasks = {task: evaluation("task-loss", {"data": materials.tasks[task].fingerprint}, task) for task in spec.tasks}
+    on_tasks = {
+        task: evaluation("task-loss", {"data": materials.tasks[task].fingerprint}, task) for task in materials.tasks
+    }
     base = (*shared, evaluation("weights", {}, None), *on_tasks.values())
 
     def cell(modification: Modification, seed: int, evaluations: tuple[EvaluationPlan, ...]) -> CellPlan:
         what = _modification_identity(modification, subject, partners, materials)
-        return _cell(spec, name, subject, modification, what, seed, evaluations)
+        labels = {"trajectory": name, **subject.labels, **_modification_labels(modification, materials), "seed": seed}
+        return _cell(spec, subject, labels, modification, what, seed, evaluations)
 
     yield cell(None, 0, base)
     trained = (evaluation("displacement", {}, None), evaluation("adaptation", {}, None))
@@ -79,8 +85,10 @@ def cells_of(
             if not isinstance(change, Interpolate) or change.partner in partners:
                 yield cell(change, 0, tuple(shared))
         if entry.fine_tune is not None:
-            rows = len(materials.tasks[entry.fine_tune.task].splits["train"])
+            rows = len(materials.tasks[task_name(entry.fine_tune.task)].splits["train"])
             for tuning in entry.fine_tune.modifications(rows):
+                if isinstance(tuning.regulariser, ProbeFirst):
+                    check_labels(materials.tasks[tuning.task])
                 for seed in entry.fine_tune.seeds:
                     yield cell(tuning, seed, (*shared, on_tasks[tuning.task], *trained))
 
@@ -92,8 +100,8 @@ def evaluation(kind: str, settings: dict[str, Json], task: str | None) -> Evalua
 
 def _cell(
     spec: StudySpec,
-    name: str,
     subject: Subject,
+    labels: Labels,
     modification: Modification,
     changes: dict[str, Json],
     seed: int,
@@ -106,7 +114,6 @@ def _cell(
         "seed": seed,
         "numerics": identity(spec.numerics),
     }
-    labels = {"trajectory": name, **subject.labels, **_modification_labels(modification), "seed": seed}
     return CellPlan(
         key=digest(what),
         identity=what,
@@ -138,18 +145,33 @@ def _modification_identity(
 
 def _text(tuning: FineTune, materials: Materials) -> dict[str, Json]:
     """The pre-training text that a regulariser reads, in the order of the fine-tuning seed."""
-    if isinstance(tuning.regulariser, (Replay, Divergence, ElasticWeights)):
-        return {"text": materials.training.source(0).fingerprint}
-    return {}
+    if not isinstance(tuning.regulariser, (Replay, Divergence, ElasticWeights)):
+        return {}
+    source = materials.training.source(0)
+    if source.windows_per_epoch == 0:
+        raise UserError(
+            f"{tuning.regulariser.label}: the training text is shorter than a window of {materials.training.context} "
+            "tokens; give more text, or lower held_out.context"
+        )
+    return {"text": source.fingerprint}
 
 
-def _modification_labels(modification: Modification) -> Labels:
+def _modification_labels(modification: Modification, materials: Materials) -> Labels:
+    tuning = modification if isinstance(modification, FineTune) else None
     return {
         "modification": modification.KIND if modification is not None else "none",
         "label": modification.label if modification is not None else "none",
         "scaling": modification.scaling if isinstance(modification, Noise) else None,
         "embeddings": modification.embeddings if isinstance(modification, (Noise, Quantise, Prune)) else None,
-        "task": modification.task if isinstance(modification, FineTune) else None,
-        "steps": modification.steps if isinstance(modification, FineTune) else None,
+        "task": tuning.task if tuning is not None else None,
+        "steps": tuning.steps if tuning is not None else None,
+        "method": tuning.method if tuning is not None else None,
+        "amount": tuning.regulariser.amount if tuning is not None and tuning.regulariser is not None else None,
+        "task_epochs": _task_epochs(tuning, materials) if tuning is not None else None,
         "strength": modification.strength if modification is not None else 0.0,
     }
+
+
+def _task_epochs(tuning: FineTune, materials: Materials) -> float:
+    """How often a fine-tune sees each row of its task's train split."""
+    return tuning.steps * tuning.batch / len(materials.tasks[tuning.task].splits["train"])

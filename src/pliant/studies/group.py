@@ -24,7 +24,7 @@ from pliant.studies.measure import Scene, measure
 from pliant.studies.memory import is_out_of_memory
 from pliant.studies.own_tokenizer import check_own_tokenizer
 from pliant.studies.plan import GroupPlan
-from pliant.studies.variants import Bench, variants
+from pliant.studies.variants import Bench, together, variants
 from pliant.training.decoder import choose_forward
 
 ATTEMPTS = 2
@@ -53,7 +53,7 @@ def measure_group(job: GroupJob, progress: Progress) -> None:
         UserError: the checkpoint or the data do not open, or the weights are not those of the other records.
     """
     store = Store(job.folder)
-    todo = [cell for cell in job.group.cells if missing(store, cell)]
+    todo = together([cell for cell in job.group.cells if missing(store, cell)])
     if not todo:
         return
     try:
@@ -100,7 +100,8 @@ def _set_up(job: GroupJob, store: Store, todo: Sequence[CellPlan]) -> Bench:
         forward=choose_forward(checkpoint.model, job.numerics.forward),
         partners=job.group.partners,
         todo=todo,
-        swept={},
+        tuned={},
+        fishers={},
         references={},
     )
 

@@ -1,7 +1,7 @@
 """What a trajectory is trained, fine-tuned and measured on, opened once a process."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -9,11 +9,13 @@ import numpy as np
 
 from pliant.data.corpora import Corpus, CorpusName, Split, corpus_source, open_corpus
 from pliant.data.held_out import SEED, HeldOut, choose_documents, held_out_documents, held_out_windows
+from pliant.data.hub_rows import pinned_rows
 from pliant.data.hub_text import HubText, pinned
 from pliant.data.markov import MARKOV_TASKS, MarkovLanguage, MarkovWindows
+from pliant.data.open_task import encode_task
 from pliant.data.streams import pack
-from pliant.data.tasks import EncodedSplit, EncodedTask, TaskError, encode_markov_task, encode_text_task
-from pliant.data.text_tasks import open_text_task
+from pliant.data.task_setting import TaskDataset, TaskSetting, task_name, task_source
+from pliant.data.tasks import EncodedSplit, EncodedTask, TaskError, encode_markov_task
 from pliant.data.tokenizers import Tokenizer, open_tokenizer
 from pliant.data.windows import ShuffledStream, Windows, WindowSource
 from pliant.execution.engine import UserError
@@ -34,7 +36,7 @@ class MaterialSpec:
     held_out_split: str
     held_out_tokens: int
     task_rows: int
-    tasks: tuple[str, ...]
+    tasks: tuple[TaskSetting, ...]
     held_out_bytes: int | None = None
     outside: bool = False
 
@@ -132,6 +134,19 @@ def settled_corpus(corpus: CorpusName, before: CorpusName | None) -> CorpusName:
     return pinned(source)
 
 
+def settled_task(task: TaskSetting, before: Collection[TaskSetting]) -> TaskSetting:
+    """`task`, a Hub dataset at one commit: the one that the study's tasks `before` have, else today's.
+
+    Raises:
+        ValueError: a Hub dataset that cannot be read.
+    """
+    source = task_source(task)
+    if not isinstance(source, TaskDataset):
+        return source
+    known = (one for one in before if isinstance(one, TaskDataset) and replace(one, revision=None) == source)
+    return next(known, None) or pinned_rows(source)
+
+
 @lru_cache(maxsize=8)
 def open_materials(spec: MaterialSpec) -> Materials:
     """Open everything a trajectory needs; the packed text comes from the cache folder when it is there.
@@ -147,7 +162,7 @@ def open_materials(spec: MaterialSpec) -> Materials:
 
 
 def _markov_materials(spec: MaterialSpec, language: MarkovLanguage) -> Materials:
-    tasks = {name: _markov_task(name, language, spec) for name in spec.tasks}
+    tasks = {task_name(task): _markov_task(task, language, spec) for task in spec.tasks}
     if spec.held_out_bytes is not None:
         raise UserError(f"held_out.by: documents has no effect on {spec.corpus}, which has none; leave it out")
     rows = max(1, spec.held_out_tokens // spec.context)
@@ -165,10 +180,11 @@ def _markov_materials(spec: MaterialSpec, language: MarkovLanguage) -> Materials
     )
 
 
-def _markov_task(name: str, language: MarkovLanguage, spec: MaterialSpec) -> EncodedTask:
-    if name not in MARKOV_TASKS:
+def _markov_task(task: TaskSetting, language: MarkovLanguage, spec: MaterialSpec) -> EncodedTask:
+    if not isinstance(task, str) or task not in MARKOV_TASKS:
+        name = task_name(task)
         raise TaskError(f"no task {name!r} for the corpus {spec.corpus}; known are {', '.join(MARKOV_TASKS)}")
-    relative = MarkovLanguage(language.seed, MARKOV_TASKS[name])
+    relative = MarkovLanguage(language.seed, MARKOV_TASKS[task])
     return _fewer_rows(encode_markov_task(relative, spec.context), spec.task_rows)
 
 
@@ -176,10 +192,9 @@ def _text_materials(spec: MaterialSpec) -> Materials:
     tokenizer = open_tokenizer(spec.tokenizer)
     corpus = open_corpus(spec.corpus)
     held_out = _held_out(corpus, tokenizer, spec)
-    tasks = {
-        name: _fewer_rows(encode_text_task(open_text_task(name), tokenizer, spec.context), spec.task_rows)
-        for name in spec.tasks
-    }
+    beginning = tokenizer.beginning if spec.outside else ()
+    encoded = [encode_task(task, tokenizer, context=spec.context, beginning=beginning) for task in spec.tasks]
+    tasks = {task.name: _fewer_rows(task, spec.task_rows) for task in encoded}
     return Materials(
         tokenizer=tokenizer,
         bytes_per_token=held_out.bytes_per_token,
@@ -210,10 +225,4 @@ def _fewer_rows(task: EncodedTask, rows: int) -> EncodedTask:
         split = splits[name]
         chosen = np.sort(np.random.default_rng(SEED).permutation(len(split))[:rows])
         splits[name] = EncodedSplit(inputs=split.inputs[chosen], targets=split.targets[chosen])
-    return EncodedTask(
-        name=task.name,
-        fingerprint="sha256:" + digest([task.fingerprint, rows], length=64),
-        splits=splits,
-        label_tokens=task.label_tokens,
-        truncated=task.truncated,
-    )
+    return replace(task, fingerprint="sha256:" + digest([task.fingerprint, rows], length=64), splits=splits)

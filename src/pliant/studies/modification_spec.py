@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from pliant.data.task_setting import TaskSetting, task_name
 from pliant.modifications.adapters import LowRank
 from pliant.modifications.finetune import STEPS, FineTune
 from pliant.modifications.interpolate import Interpolate
@@ -23,6 +24,7 @@ from pliant.modifications.regularise.method import (
 )
 from pliant.modifications.wanda import Wanda
 from pliant.studies.sections import ChoiceSection, Section, Seeds, TokenCount, different
+from pliant.studies.task_choice import TaskChoice
 from pliant.training.early_stop import EarlyStop
 from pliant.training.loop import Optimisation
 from pliant.training.precision import Precision
@@ -165,6 +167,7 @@ class FineTuneSpec(ChoiceSection):
     """Fine-tuning on `task` at each of `learning_rates`, for each of `seeds`: all weights, or an `adapter`; plain, or
     regularised at each of some amounts. A method has an entry of its own, as its best rates are its own.
 
+    `task` is the name of an embedded or public one, or a mapping with `path` or `dataset` (data/task_setting.py).
     It lasts `steps` updates, or `epochs` of the training rows of the task. `precision` is that of the forward pass,
     `micro_batch` the rows that go through it at once; `gradient_checkpointing` saves memory for time. `stop_early` ends
     it where the validation loss of the task no longer falls.
@@ -173,7 +176,7 @@ class FineTuneSpec(ChoiceSection):
     study's folder.
     """
 
-    task: str
+    task: TaskChoice
     learning_rates: Annotated[tuple[float, ...], Field(min_length=1)]
     added_rates: tuple[float, ...] = ()
     steps: int = STEPS
@@ -193,7 +196,7 @@ class FineTuneSpec(ChoiceSection):
         """The fine-tunes on a task of `rows` training rows: epochs are steps = ceil(epochs x rows / batch)."""
         return [
             FineTune(
-                task=self.task,
+                task=task_name(self.task),
                 strength=rate,
                 steps=self.steps if self.epochs is None else math.ceil(self.epochs * rows / self.batch),
                 batch=self.batch,
@@ -246,6 +249,13 @@ class ModificationSpec(Section):
     def direct(self) -> QuantiseSpec | PruneSpec | InterpolateSpec | None:
         """The one that is given, if it changes the weights once, without training or chance."""
         return self.quantise or self.prune or self.interpolate
+
+    def with_task(self, change: Callable[[TaskSetting], TaskSetting]) -> "ModificationSpec":
+        """The same on another task, if it is fine-tuning."""
+        if self.fine_tune is None:
+            return self
+        tuning = self.fine_tune.model_copy(update={"task": change(self.fine_tune.task)})
+        return self.model_copy(update={"fine_tune": tuning})
 
     def _given(self) -> list[AnyModificationSpec]:
         every = (self.noise, self.quantise, self.prune, self.interpolate, self.fine_tune)

@@ -9,6 +9,7 @@ from pliant.checkpoints.about import About, CheckpointError
 from pliant.checkpoints.hub.pins import Pinned
 from pliant.checkpoints.hub.revision import HubRevision
 from pliant.execution.table import PlannedCell
+from pliant.modifications.adapters import require_peft
 from pliant.modifications.interpolate import Interpolate
 from pliant.modifications.merge import Parts
 from pliant.studies.asked import asked_of, with_asked
@@ -57,7 +58,7 @@ class Plan:
     """A study with everything it asks for spelt out.
 
     `revisions` are the Hub revisions by the folder that they are fetched into, `pinned` the listings they come from,
-    and `notes` what was left out of them.
+    and `notes` what was left out of them; `data_notes` what was cut and left out of the tasks.
     """
 
     spec: StudySpec
@@ -66,6 +67,7 @@ class Plan:
     revisions: Mapping[Path, HubRevision] = field(default_factory=dict)
     pinned: Mapping[str, Pinned] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    data_notes: tuple[str, ...] = ()
 
     def cells(self) -> list[PlannedCell]:
         return [
@@ -83,8 +85,10 @@ def plan_study(spec: StudySpec, folder: Path, gathered: Gathered) -> Plan:
     """Plan every cell of `spec`, for the study folder `folder`.
 
     Raises:
-        ValueError: data, checkpoints or settings that do not fit one another.
+        ValueError: data, checkpoints or settings that do not fit one another, or a package that they need is missing.
     """
+    if any(entry.fine_tune is not None and entry.fine_tune.adapter is not None for entry in spec.modifications):
+        require_peft()
     whole = {t.name: t for t in spec.trajectories if t.merge is None}
     wanted = {name: material_spec(spec, t, gathered.get(name)) for name, t in whole.items()}
     subjects = {name: _subjects(spec, t, folder, wanted[name], gathered.get(name)) for name, t in whole.items()}
@@ -96,13 +100,16 @@ def plan_study(spec: StudySpec, folder: Path, gathered: Gathered) -> Plan:
         taken = list(merged_subjects(t.merge, mine)) if t.merge is not None else mine
         groups += _groups(spec, t.name, source, wanted[source.name], taken)
     outside = [member for members in gathered.values() for member in members.members]
+    tasks = (task for some in wanted.values() for task in open_materials(some).tasks.values())
+    data_notes = tuple(dict.fromkeys(note for task in tasks for note in task.notes))
     return Plan(
         spec=spec,
         folder=folder,
         groups=tuple(groups),
         revisions={member.folder: member.revision for member in outside if member.revision is not None},
         pinned={source: pin for members in gathered.values() for source, pin in members.pinned.items()},
-        notes=tuple(note for members in gathered.values() for note in members.notes),
+        notes=(*(note for members in gathered.values() for note in members.notes), *data_notes),
+        data_notes=data_notes,
     )
 
 

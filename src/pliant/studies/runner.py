@@ -45,7 +45,7 @@ def run_studies(
         with naming_a_full_disk(plan.folder):
             prepare(plan)
             Store(plan.folder).sweep_leftovers()
-            write_plan(plan.folder, plan.spec.study, plan.cells())
+            write_plan(plan.folder, plan.spec.study, plan.cells(), plan.data_notes)
     chosen = engine or default_engine(plans[0].spec, workers)
     lanes = max(1, getattr(chosen, "workers", 1))
     todo = replace(schedule(plans), lanes=lanes)

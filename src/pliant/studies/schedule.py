@@ -1,13 +1,14 @@
 """The tasks that make what a study lacks: fetch, train, measure, release."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pliant.execution.engine import Task
 from pliant.execution.store import Store
 from pliant.modifications.finetune import FineTune
 from pliant.modifications.noise import Noise
+from pliant.modifications.regularise.method import Divergence, ElasticWeights, ProbeFirst, Regulariser, Replay
 from pliant.modifications.wanda import PASSES, Wanda
 from pliant.records.identity import digest
 from pliant.studies.cells import CellPlan
@@ -88,14 +89,13 @@ def _segment_tasks(todo: Sequence[tuple[GroupPlan, list[CellPlan]]], plan: Plan,
 
 def _group_task(group: GroupPlan, cells: list[CellPlan], plan: Plan, made: set[str], factor: float) -> Task:
     width = group.ladder.spec.architecture.width if group.ladder else max(8, round((group.parameters / 24) ** 0.5))
+    costs = [cost for cell in cells for cost in (_cost(cell, group), _asked_cost(cell))]
+    costs += _training_costs(cells, group)
     return Task(
         key=f"group {plan.folder} {group.name} {group.place}",
         label=f"measure {group.name}",
         payload=GroupJob(group=group, folder=plan.folder, numerics=plan.spec.numerics),
-        cost_seconds=sum(
-            cost.seconds(width, group.parameters) for cell in cells for cost in (_cost(cell, group), _asked_cost(cell))
-        )
-        * factor,
+        cost_seconds=sum(cost.seconds(width, group.parameters) for cost in costs) * factor,
         needs=tuple(sorted(str(place) for place in group.places(cells) if str(place) in made)),
     )
 
@@ -107,7 +107,7 @@ def _cost(cell: CellPlan, group: GroupPlan) -> Cost:
         copies = cell.modification.draws * (1 + cell.modification.antithetic)
         return Cost(evaluated_tokens=held_out * copies, drawn=copies * group.parameters)
     if isinstance(cell.modification, FineTune):
-        return _tuning_cost(cell.modification, group, held_out + on_task)
+        return Cost(evaluated_tokens=held_out + on_task)
     if isinstance(cell.modification, Wanda):
         return Cost(evaluated_tokens=held_out + PASSES * cell.modification.calibration_tokens)
     if cell.modification is not None:
@@ -115,20 +115,38 @@ def _cost(cell: CellPlan, group: GroupPlan) -> Cost:
     return Cost(evaluated_tokens=held_out + on_task * len(group.materials.tasks))
 
 
-def _tuning_cost(tuning: FineTune, group: GroupPlan, measured: int) -> Cost:
+def _training_costs(cells: Sequence[CellPlan], group: GroupPlan) -> Iterator[Cost]:
+    """What the fine-tunes of `cells` take to train, those that several cells share once, and a Fisher information."""
+    context = group.materials.context
+    tunings = {(c.modification.trained, c.seed): None for c in cells if isinstance(c.modification, FineTune)}
+    for tuning, _ in tunings:
+        if tuning.strength:
+            yield _training_cost(tuning, group)
+    for tokens in {t.regulariser.tokens for t, _ in tunings if isinstance(t.regulariser, ElasticWeights)}:
+        yield Cost(updates=max(1, tokens // context), update_tokens=context)
+
+
+def _training_cost(tuning: FineTune, group: GroupPlan) -> Cost:
     """Each micro-batch has the fixed cost of an update; recomputation is a forward pass more; stopping early saves
     nothing that can be counted on."""
-    if not tuning.strength:
-        return Cost(evaluated_tokens=measured)
     context, passes = group.materials.context, math.ceil(tuning.batch / (tuning.micro_batch or tuning.batch))
     again = tuning.steps * tuning.batch * context if tuning.gradient_checkpointing else 0
     stop = tuning.stop_early
     watched = math.ceil(tuning.steps / stop.every) * group.materials.task_rows * context if stop is not None else 0
     return Cost(
-        updates=tuning.steps * passes,
+        updates=round(tuning.steps * passes * _work(tuning.regulariser)),
         update_tokens=tuning.batch * context // passes,
-        evaluated_tokens=measured + again + watched,
+        evaluated_tokens=again + watched,
     )
+
+
+def _work(regulariser: Regulariser | None) -> float:
+    """A step's work in updates on the task: text is as much again, a frozen base a third; the head alone is half."""
+    if isinstance(regulariser, Replay):
+        return 2.0
+    if isinstance(regulariser, Divergence):
+        return 2.0 + 1 / 3
+    return 1.0 + regulariser.amount / 2 if isinstance(regulariser, ProbeFirst) else 1.0
 
 
 def _held_out_tokens(group: GroupPlan) -> int:

@@ -1,13 +1,14 @@
 """What a study and its folder agree on before anything runs: numerics, added rates and draws, commits."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
 from pliant.checkpoints.hub.pins import PINS_FILE, Pinned, pins_json
+from pliant.data.task_setting import TaskSetting
 from pliant.execution.store import write_atomically
 from pliant.studies.growth import keep_added
-from pliant.studies.materials import settled_corpus
+from pliant.studies.materials import markov_language, settled_corpus, settled_task
 from pliant.studies.members import Gathered, Progress, gather
 from pliant.studies.numerics import choose_numerics
 from pliant.studies.plan import Plan, plan_study
@@ -55,7 +56,7 @@ def prepare(plan: Plan) -> None:
 
 
 def settle(spec: StudySpec, folder: Path, gathered: Gathered) -> StudySpec:
-    """`spec` with the numerics plan, the added rates and the commit of a Hub corpus that `folder` has, or new ones;
+    """`spec` with the numerics plan, the added rates and the commits of Hub data that `folder` has, or new ones;
     nothing is written.
 
     Raises:
@@ -72,11 +73,20 @@ def settle(spec: StudySpec, folder: Path, gathered: Gathered) -> StudySpec:
                 f"{folder} was created with another numerics plan, which is part of what its records are; "
                 "take numerics out of the study, or give another --out folder"
             )
+        spec = _with_settled_tasks(spec, before.tasks)
         corpus = settled_corpus(spec.corpus, before.corpus)
         return keep_added(spec, before).model_copy(update={"numerics": before.numerics, "corpus": corpus})
     if folder.is_dir() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
         raise SpecError(f"{folder} is not empty and holds no {STUDY_FILE}; give a new folder, or a study's own")
     if folder.exists() and not folder.is_dir():
         raise SpecError(f"{folder} is a file; give a folder")
+    spec = _with_settled_tasks(spec, ())
     corpus = settled_corpus(spec.corpus, None)
     return spec.model_copy(update={"numerics": choose_numerics(spec, gathered), "corpus": corpus})
+
+
+def _with_settled_tasks(spec: StudySpec, before: Collection[TaskSetting]) -> StudySpec:
+    if markov_language(spec.corpus):
+        return spec
+    settled = tuple(entry.with_task(lambda task: settled_task(task, before)) for entry in spec.modifications)
+    return spec.model_copy(update={"modifications": settled})

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag,
 
 from pliant.checkpoints.architecture import PRESETS, Architecture
 from pliant.data.hub_text import HubText
+from pliant.data.task_setting import TaskSetting, task_name
 from pliant.data.text_files import TextFiles
 from pliant.execution.engine import UserError
 from pliant.modifications.merge_weights import MergeWeights, coefficients
@@ -220,9 +221,13 @@ class StudySpec(Section):
             for name in entry.on or ():
                 if name.replace("_", "-") not in kinds:
                     raise ValueError(f"evaluations: on names {name!r}; known are {', '.join(kinds)}")
+        called = [task_name(task) for task in self.tasks]
+        for name in called:
+            if called.count(name) > 1:
+                raise ValueError(f"two different tasks are called {name!r}; name one of them with called")
         return self
 
     @property
-    def tasks(self) -> tuple[str, ...]:
+    def tasks(self) -> tuple[TaskSetting, ...]:
         """The tasks fine-tuned on, each once, in order."""
         return tuple(dict.fromkeys(m.fine_tune.task for m in self.modifications if m.fine_tune is not None))

@@ -13,6 +13,7 @@ from pliant.checkpoints.architecture import Architecture
 from pliant.checkpoints.sources import anchored as anchored_source
 from pliant.data.corpora import EMBEDDED, CorpusName
 from pliant.data.hub_text import HubText
+from pliant.data.task_setting import TaskDataset, TaskFiles, TaskSetting
 from pliant.data.text_files import TextFiles
 from pliant.modifications.adapters import LowRank
 from pliant.records.numerics import Numerics
@@ -113,6 +114,9 @@ def anchored(spec: StudySpec, folder: Path) -> StudySpec:
     update: dict[str, Any] = {
         "trajectories": trajectories,
         "corpus": _anchored_corpus(spec.corpus, folder),
+        "modifications": tuple(
+            entry.with_task(lambda task: _anchored_task(task, folder)) for entry in spec.modifications
+        ),
         "runs": None if spec.runs is None else folder / spec.runs,
         "evaluations": tuple(entry.anchored(lambda path: folder / path) for entry in spec.evaluations),
     }
@@ -127,6 +131,10 @@ def _anchored_corpus(corpus: CorpusName, folder: Path) -> CorpusName:
     if isinstance(corpus, str) and corpus != EMBEDDED and (folder / corpus).exists():
         return str(folder / corpus)
     return corpus
+
+
+def _anchored_task(task: TaskSetting, folder: Path) -> TaskSetting:
+    return replace(task, path=str(folder / task.path)) if isinstance(task, TaskFiles) else task
 
 
 def to_yaml(spec: StudySpec) -> str:
@@ -169,6 +177,9 @@ def _known_keys() -> set[str]:
         HeldOutSpec,
         *SECTIONS,
     )
-    settings = (Recipe, Schedule, Optimisation, EarlyStop, Architecture, Numerics, LowRank, TextFiles, HubText)
+    settings = (
+        Recipe, Schedule, Optimisation, EarlyStop, Architecture, Numerics, LowRank, TextFiles, HubText, TaskFiles,
+        TaskDataset,
+    )  # fmt: skip
     keys = {field.alias or name for model in models for name, field in model.model_fields.items()}
     return keys | {name for kind in settings for name in kind.__dataclass_fields__}

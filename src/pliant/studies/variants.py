@@ -1,6 +1,6 @@
 """How each theta' of a cell is made on the opened checkpoint."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,26 +9,31 @@ from torch import Tensor
 
 from pliant.checkpoints.folder import Checkpoint
 from pliant.execution.store import Store
-from pliant.modifications.finetune import FineTune, Ground, finetuned_variant
+from pliant.modifications.finetune import FineTune, finetuned_variant
+from pliant.modifications.ground import Ground
 from pliant.modifications.interpolate import Interpolate, interpolated_variant
 from pliant.modifications.merge import Parts, parts_weights, read_parts
 from pliant.modifications.noise import Noise, noisy_variants
 from pliant.modifications.prune import Prune, pruned_variant
 from pliant.modifications.quantise import Quantise, quantised_variant
-from pliant.modifications.sweep import in_one_sweep, sweeps_pay, swept_variant, train_sweep
+from pliant.modifications.sweep import in_one_sweep, sweeps_pay, swept, train_sweep
+from pliant.modifications.tuned import Tuned, keep_tuned, tuned_variant
 from pliant.modifications.variant import Variant
 from pliant.modifications.wanda import Wanda, wanda_variant
 from pliant.records.numerics import Numerics
 from pliant.studies.cells import CellPlan
 from pliant.studies.materials import Materials
 from pliant.training.decoder import Forward
-from pliant.training.stack import Trained
+
+Training = tuple[FineTune, int]
+"""A fine-tune as it is trained, with its seed: several cells may start from one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Bench:
-    """The opened checkpoint, what to measure it on, its partners, the cells to do, the sweeps trained so far, by cell,
-    and what the base puts out, by the evaluation that compares with it."""
+    """The opened checkpoint, what to measure it on, its partners, the cells to do, what was trained ahead or is shared
+    by several cells, the Fisher information of the base by the tokens it was estimated on, and what the base puts out,
+    by the evaluation that compares with it."""
 
     store: Store
     numerics: Numerics
@@ -38,7 +43,8 @@ class Bench:
     forward: Forward
     partners: Mapping[str, Parts]
     todo: Sequence[CellPlan]
-    swept: dict[str, Trained]
+    tuned: dict[Training, Tuned]
+    fishers: dict[int, Mapping[str, Tensor]]
     references: dict[str, Sequence[Any]]
 
 
@@ -59,27 +65,62 @@ def variants(bench: Bench, cell: CellPlan) -> Iterator[Variant]:
         parts = bench.partners[modification.partner]
         return interpolated_variant(modification, model, bench.base, read_parts(parts, model), parts_weights(parts))
     if isinstance(modification, FineTune):
-        task = bench.materials.tasks[modification.task]
-        if bench.numerics.sweep == "stacked" and sweeps_pay(modification, model, task):
-            return swept_variant(_from_sweep(bench, cell, modification), model)
-        source = bench.materials.training.source
-        ground = Ground(task=task, base=bench.base, text=source, forward=bench.forward)
-        return finetuned_variant(modification, model, ground, cell.seed)
+        return _finetuned(bench, cell, modification)
     return iter([Variant()])
 
 
-def _from_sweep(bench: Bench, cell: CellPlan, settings: FineTune) -> Trained:
-    """The trained copy of `cell`; the first one asked for brings the rest of its sweep along."""
-    if cell.key not in bench.swept:
-        sweep = [(other.key, m) for other in bench.todo if (m := _same_sweep(other, cell, settings)) is not None]
-        task = bench.materials.tasks[settings.task]
-        trained = train_sweep([m for _, m in sweep], bench.checkpoint.model, task, cell.seed)
-        bench.swept.update(zip((key for key, _ in sweep), trained, strict=True))
-    return bench.swept.pop(cell.key)
+def together(cells: Sequence[CellPlan]) -> list[CellPlan]:
+    """`cells` in order, those that share a training next to one another, so that few are kept at a time."""
+    first: dict[Training | str, int] = {}
+    for number, cell in enumerate(cells):
+        first.setdefault(_training(cell) or cell.key, number)
+    return sorted(cells, key=lambda cell: first[_training(cell) or cell.key])
 
 
-def _same_sweep(other: CellPlan, cell: CellPlan, settings: FineTune) -> FineTune | None:
-    candidate = other.modification
-    if not isinstance(candidate, FineTune) or candidate.strength == 0 or other.seed != cell.seed:
-        return None
-    return candidate if in_one_sweep(candidate, settings) else None
+def _finetuned(bench: Bench, cell: CellPlan, settings: FineTune) -> Iterator[Variant]:
+    model, task = bench.checkpoint.model, bench.materials.tasks[settings.task]
+    mine = (settings.trained, cell.seed)
+    if bench.numerics.sweep == "stacked" and sweeps_pay(settings.trained, model, task):
+        return tuned_variant(_once(bench, cell, lambda: _sweep(bench, *mine)), settings, model, bench.base)
+    ground = Ground(
+        task=task,
+        base=bench.base,
+        text=bench.materials.training.source,
+        forward=bench.forward,
+        fishers=bench.fishers,
+    )
+    if settings.strength == 0 or sum(_training(other) == mine for other in bench.todo) == 1:
+        return finetuned_variant(settings, model, ground, cell.seed)
+
+    def train() -> dict[Training, Tuned]:
+        (variant,) = finetuned_variant(settings.trained, model, ground, cell.seed)
+        return {mine: keep_tuned(variant, model)}
+
+    return tuned_variant(_once(bench, cell, train), settings, model, bench.base)
+
+
+def _training(cell: CellPlan) -> Training | None:
+    return (cell.modification.trained, cell.seed) if isinstance(cell.modification, FineTune) else None
+
+
+def _once(bench: Bench, cell: CellPlan, train: Callable[[], Mapping[Training, Tuned]]) -> Tuned:
+    """What came of the training of `cell`, done for the first cell that shares it and forgotten after the last."""
+    wanted = _training(cell)
+    assert wanted is not None, "a fine-tune has a training"
+    if wanted not in bench.tuned:
+        bench.tuned.update(train())
+    last = [other.key for other in bench.todo if _training(other) == wanted][-1]
+    return bench.tuned.pop(wanted) if cell.key == last else bench.tuned[wanted]
+
+
+def _sweep(bench: Bench, settings: FineTune, seed: int) -> dict[Training, Tuned]:
+    """Every training in which the cells to do differ from `settings` in the rate alone, all at once."""
+    wanted = {_training(cell): None for cell in bench.todo}
+    sweep = [one for one in wanted if one is not None and one[1] == seed and _beside(one[0], settings)]
+    task = bench.materials.tasks[settings.task]
+    trained = train_sweep([one for one, _ in sweep], bench.checkpoint.model, task, seed)
+    return {one: swept(copy) for one, copy in zip(sweep, trained, strict=True)}
+
+
+def _beside(candidate: FineTune, settings: FineTune) -> bool:
+    return candidate.strength > 0 and in_one_sweep(candidate, settings)

@@ -40,6 +40,8 @@ _OF: dict[What, Callable[[Sweep], Curve]] = {
     "task loss": lambda sweep: sweep.curve(lambda t: t.optimum_task_loss),
     "pre-training loss": lambda sweep: sweep.curve(lambda t: t.optimum_pretraining_loss),
     "matched": lambda sweep: sweep.matched(),
+    "reused task loss": lambda sweep: sweep.reused(lambda p: p.task_loss),
+    "reused pre-training loss": lambda sweep: sweep.reused(lambda p: p.pretraining_loss),
 }
 
 
