@@ -15,12 +15,13 @@ from pliant.api import Results
 from pliant.cli import app
 from pliant.cli.outcome import conclude
 from pliant.data.hub_text import HubText
+from pliant.data.task_setting import TaskDataset, TaskSetting, task_source
 from pliant.execution.table import Table
 from pliant.modifications.finetune import FineTune
 from pliant.records.numerics import Numerics
 from pliant.studies.expectations import REGISTERED, Expectation
 from pliant.studies.modification_spec import ModificationSpec, NoiseSpec
-from pliant.studies.recipes import claims
+from pliant.studies.recipes import claims, registry
 from pliant.studies.recipes.accelerators import ACCELERATORS
 from pliant.studies.recipes.claims import judge_claims, recipe_notes, recipes_of
 from pliant.studies.recipes.estimate import estimate
@@ -253,12 +254,19 @@ def test_refused_command_lines(arguments: list[str], says: str):
     assert says in refusal(*arguments)
 
 
+def at_a_commit(task: TaskSetting) -> TaskSetting:
+    source = task_source(task)
+    assert isinstance(source, TaskDataset)
+    return replace(source, revision="1" * 40)
+
+
 def begun(folder: Path, spec: StudySpec) -> Path:
-    """A folder as a run leaves it: corpus and numerics settled."""
+    """A folder as a run leaves it: numerics, and the commits of text and tasks, settled."""
     assert isinstance(spec.corpus, HubText)
-    corpus = replace(spec.corpus, revision="0" * 40)
-    folder.mkdir()
-    settled = spec.model_copy(update={"corpus": corpus, "numerics": Numerics(device="cuda")})
+    pinned = {"corpus": replace(spec.corpus, revision="0" * 40), "numerics": Numerics(device="cuda")}
+    entries = tuple(entry.with_task(at_a_commit) for entry in spec.modifications)
+    settled = spec.model_copy(update={**pinned, "modifications": entries})
+    folder.mkdir(exist_ok=True)
     (folder / "study.yaml").write_text(to_yaml(settled), encoding="utf-8")
     return folder
 
@@ -269,8 +277,10 @@ def test_a_second_recipe_grows_the_study_of_the_first(tmp_path: Path):
     assert both.modifications == (*NOISE.study().modifications, *TUNED.study().modifications)
     assert both.trajectories == NOISE.study().trajectories
     assert "numerics" not in both.model_fields_set
-    (folder / "study.yaml").write_text(to_yaml(both), encoding="utf-8")
-    assert [grown(recipe, folder).modifications for recipe in (NOISE, FIXED, TUNED)] == [both.modifications] * 3
+    settled = parse_study((begun(folder, both) / "study.yaml").read_text(encoding="utf-8"), "study.yaml")
+    assert len(settled.modifications) == 1 + 6
+    assert [grown(recipe, folder).modifications for recipe in (NOISE, FIXED, TUNED)] == [settled.modifications] * 3
+    assert recipes_of(table(settled)) == (NOISE, FIXED, TUNED)
 
 
 def test_draws_added_to_a_folder_do_not_make_its_entry_another(tmp_path: Path):
@@ -359,3 +369,13 @@ def test_the_page_of_a_recipes_study_tells_claims_and_stand_ins(claimed: StudyRe
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     for words in ("It agrees", "A note.", "Stands in: seeds: one (unknown)."):
         assert words in page
+
+
+@pytest.mark.slow
+def test_a_recipe_runs_from_the_command_line(claimed: StudyRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(registry, "RECIPES", {claimed.name: claimed})
+    out = tmp_path / "study"
+    text = run("run", "--recipe", claimed.name, "--out", str(out), "--workers", "0", "--log", "none")
+    assert "It agrees: agrees (seen)" in text
+    assert parse_study((out / "study.yaml").read_text(encoding="utf-8"), "study.yaml") == tiny()
+    assert json.loads(run("run", str(out), "--dry-run", "--json"))["cells_missing"] == 0

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pliant.execution.table import Table
 from pliant.records.expectation import ExpectationResult
 from pliant.studies.expectations import REGISTERED, judge_expectations
-from pliant.studies.growth import bare
+from pliant.studies.recipes.opening import as_asked
 from pliant.studies.recipes.recipe import StudyRecipe
 from pliant.studies.recipes.registry import RECIPES
 from pliant.studies.study_file import parse_study
@@ -16,8 +16,8 @@ def recipes_of(table: Table) -> tuple[StudyRecipe, ...]:
     named = [(recipe, wanted) for recipe in RECIPES.values() if (wanted := recipe.study()).study == table.study]
     if not named or not table.settings:
         return ()
-    there = [bare(entry) for entry in parse_study(table.settings, str(table.folder)).modifications]
-    return tuple(recipe for recipe, wanted in named if any(bare(entry) in there for entry in wanted.modifications))
+    there = [as_asked(entry) for entry in parse_study(table.settings, str(table.folder)).modifications]
+    return tuple(recipe for recipe, wanted in named if any(as_asked(entry) in there for entry in wanted.modifications))
 
 
 def judge_claims(tables: Sequence[Table]) -> tuple[ExpectationResult, ...]:

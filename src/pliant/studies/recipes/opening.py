@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from pliant.data.hub_text import HubText
+from pliant.data.task_setting import TaskDataset, task_source
 from pliant.studies.growth import bare
+from pliant.studies.modification_spec import ModificationSpec
 from pliant.studies.recipes.recipe import StudyRecipe
 from pliant.studies.settling import study_of
 from pliant.studies.spec import SpecError, StudySpec
@@ -29,15 +31,20 @@ def grown(recipe: StudyRecipe, folder: Path) -> StudySpec:
             f"{folder} holds {before.study} with another {differing[0]} than the recipe {recipe.name}; "
             f"run its own study (pliant run {folder}), or give another --out folder"
         )
-    known = [bare(entry) for entry in before.modifications]
+    known = [as_asked(entry) for entry in before.modifications]
     return wanted.model_copy(
         update={
-            "modifications": (*before.modifications, *(e for e in wanted.modifications if bare(e) not in known)),
+            "modifications": (*before.modifications, *(e for e in wanted.modifications if as_asked(e) not in known)),
             "evaluations": (*before.evaluations, *(e for e in wanted.evaluations if e not in before.evaluations)),
         }
     )
 
 
+def as_asked(entry: ModificationSpec) -> ModificationSpec:
+    """The entry without what a folder settles: added rates and draws, the commit of its task's data."""
+    return bare(entry).with_task(lambda task: _unpinned(task_source(task)))
+
+
 def _unpinned(value: Any) -> Any:
-    """A Hub corpus without the commit that its folder has settled."""
-    return replace(value, revision=None) if isinstance(value, HubText) else value
+    """Hub data without the commit that a folder has settled."""
+    return replace(value, revision=None) if isinstance(value, (HubText, TaskDataset)) else value

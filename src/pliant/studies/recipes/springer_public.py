@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from pliant.data.hub_text import HubText
+from pliant.data.public_tasks import PUBLIC_TASKS
+from pliant.data.task_setting import TaskDataset
 from pliant.records.units import parse_tokens
 from pliant.studies.evaluation_spec import EvaluationSpec, HarnessSpec
 from pliant.studies.modification_spec import FineTuneSpec, ModificationSpec
@@ -47,11 +49,13 @@ class Base:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instructions:
-    """A set of instructions and how long it is trained on: `steps` batches of `BATCH` rows of `CONTEXT` tokens."""
+    """A public set, all `rows` of it, and how long it is trained on: `steps` batches of `BATCH` rows of `CONTEXT`
+    tokens, into which examples are packed."""
 
     name: str
     title: str
     task: str
+    rows: int
     steps: int
     defaults: tuple[Default, ...]
 
@@ -103,6 +107,7 @@ HH = Instructions(
     name="hh",
     title="Anthropic-HH, chosen responses",
     task="anthropic-hh",
+    rows=160_800,
     steps=300,
     defaults=(
         Default(
@@ -116,6 +121,7 @@ TULU = Instructions(
     name="tulu",
     title="TULU",
     task="tulu",
+    rows=326_154,
     steps=1000,
     defaults=(
         Default(
@@ -183,7 +189,12 @@ def study_of(base: Base, instructions: Instructions) -> StudySpec:
 
 def _tuning(base: Base, instructions: Instructions) -> FineTuneSpec:
     return FineTuneSpec(
-        task=instructions.task,
+        task=TaskDataset(
+            dataset=PUBLIC_TASKS[instructions.task].dataset,
+            called=instructions.task,
+            like=instructions.task,
+            rows=instructions.rows,
+        ),
         learning_rates=RATES,
         steps=instructions.steps,
         batch=BATCH,
