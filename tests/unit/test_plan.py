@@ -9,8 +9,8 @@ import pytest
 
 from pliant.checkpoints.about import CheckpointError
 from pliant.studies.cells import CellPlan
-from pliant.studies.spec import SpecError
 from pliant.studies.materials import open_materials
+from pliant.studies.spec import SpecError
 from theirs import change_weights, save_checkpoint
 from tiny_studies import TOKENS_PER_STEP, cells, content, of_checkpoints, plan, run, tiny
 

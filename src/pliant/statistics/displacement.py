@@ -21,7 +21,7 @@ class Displacement:
     """Distances of one rate over budgets; of several rates each number is the mean over rates (of its logarithm).
 
     `ratio` is the distance at the last budget over that at the first, `spread` the largest over the smallest, both
-    geometric means over runs; `rank` is the mean over runs of Spearman's rho with budget, None under three budgets.
+    geometric means over runs (the interval of `spread` is cut at 1, below which it cannot lie); `rank` is the mean over runs of Spearman's rho with budget, None under three budgets.
     `size`: "roughly constant" if the interval of the spread ends below `ROUGHLY`, else "grows" or "shrinks" if that
     of the ratio excludes 1.
     """
@@ -47,6 +47,7 @@ def displacement(distances: Mapping[float, Curve]) -> Displacement | None:
     curves = list(whole.values())
     ratio = _geometric(_each_run(curves, lambda y: math.log(y[-1] / y[0])))
     spread = _geometric(_each_run(curves, lambda y: math.log(max(y) / min(y))))
+    spread = replace(spread, low=max(spread.low, 1.0)) if spread.has_interval else spread
     return Displacement(
         rates=tuple(sorted(whole)),
         ratio=ratio,
