@@ -129,6 +129,30 @@ def test_interpolated_pretraining_loss_at_the_tuned_rate(page: Page, folder: Pat
     assert shown["value"] == pytest.approx(float(np.mean(values)), abs=1e-6)
 
 
+def test_a_reused_rate_is_the_argmin_at_the_middle_budget(page: Page, folder: Path) -> None:
+    shown = click(page, "english-tuned-fine-tune-python-task-loss", 5, 5)
+    assert shown["kind"] == "reused"
+    values = []
+    for run in {reading["run"] for reading in shown["readings"]}:
+        mine = [r for r in shown["readings"] if r["run"] == run]
+        best = min((measured(folder, r), r["strength"]) for r in mine if r["role"] == "v")
+        (used,) = (r for r in mine if r["role"] == "m")
+        assert (used["strength"], used["split"]) == (best[1], "test")
+        values.append(measured(folder, used))
+    assert len(values) == 3
+    assert shown["value"] == pytest.approx(fmean(values))
+
+
+def test_loss_against_distance_opens_with_its_fold(page: Page, folder: Path) -> None:
+    page.evaluate("document.querySelectorAll('details').forEach((fold) => { fold.open = true; })")
+    shown = click(page, "english-against-distance-fine-tune-python-pre-training-loss", 0, 0)
+    assert shown["kind"] == "against"
+    losses = [measured(folder, r) for r in shown["readings"] if r["role"] == "m"]
+    distances = [float(r["value"]) for r in shown["readings"] if r["role"] == "d"]
+    assert (len(losses), shown["value"]) == (3, pytest.approx(fmean(losses)))
+    assert f"distance {fmean(distances):.3g}" in shown["text"]
+
+
 def test_tuned_rate_is_the_argmin_on_validation(page: Page, folder: Path) -> None:
     shown = click(page, "english-tuned-fine-tune-python-rate", 0, 5)
     best: dict[str, tuple[float, float]] = {}

@@ -255,3 +255,10 @@ def test_a_rate_that_diverged_somewhere_says_nothing_of_displacement() -> None:
     assert found is not None
     assert (found.rates, found.ratio.value, found.rank) == ((0.1,), 2.0, None)
     assert displacement({0.2: part}) is None
+
+
+def test_a_run_that_is_not_finished_leaves_the_others_to_say_how_far_weights_moved() -> None:
+    curve = Curve(draws={(s, b): {"a": b} for s in (0, 1) for b in (1.0, 2.0)} | {(2, 1.0): {"a": 1.0}})
+    found = displacement({0.1: curve})
+    assert found is not None
+    assert found.ratio.values == pytest.approx((2.0, 2.0))

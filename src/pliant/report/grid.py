@@ -9,9 +9,10 @@ from pliant.statistics import Estimate
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """Text, or a loss in nats with its interval; `factor` turns nats into the unit shown, `note` tells how."""
+    """Text, or a loss in nats, with an interval; `factor` turns nats into the unit shown, `note` tells how."""
 
     text: str = ""
+    interval: str = ""
     nats: float | None = None
     low: float | None = None
     high: float | None = None
@@ -23,7 +24,7 @@ class Cell:
     def words(self) -> str:
         """ "+0.031 [+0.020, +0.042]", or the text."""
         if self.nats is None:
-            return self.text
+            return f"{self.text} {self.interval}".strip()
         number = signed if self.signed else fixed
         value = number(self.nats * self.factor)
         if self.low is None or self.high is None:
@@ -58,13 +59,22 @@ def loss_cell(estimate: Estimate | None, unit: Unit, *, signed: bool = True) -> 
     )
 
 
-def plain_interval(estimate: Estimate | None, digits: int = 2) -> str:
-    """ "1.31 [1.20, 1.43]" for what is no loss."""
+def number_cell(estimate: Estimate | None, why: str = "") -> Cell:
+    """What is no loss, two decimals; an en dash, and `why`, where there is none."""
     if estimate is None:
-        return "–"
-    value = f"{estimate.value:.{digits}f}"
-    shown = f"{value} [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]" if estimate.has_interval else value
-    return shown.replace("-", "−")
+        return Cell(text="–", note=why)
+    value, interval = _parts(estimate)
+    return Cell(text=value, interval=interval, note=estimate.method)
+
+
+def number_words(estimate: Estimate) -> str:
+    """ "1.31 [1.20, 1.43]", or the value alone."""
+    return " ".join(part for part in _parts(estimate) if part)
+
+
+def _parts(estimate: Estimate) -> tuple[str, str]:
+    interval = f"[{estimate.low:.2f}, {estimate.high:.2f}]" if estimate.has_interval else ""
+    return f"{estimate.value:.2f}".replace("-", "−"), interval.replace("-", "−")
 
 
 def named(parts: Sequence[str]) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pliant.report.grid import Cell, Grid, named, plain_interval
+from pliant.report.grid import Cell, Grid, named, number_cell, number_words
 from pliant.report.study import Study, capital, phrase
 from pliant.report.unit import rate
 from pliant.statistics import ROUGHLY, Curve, Displacement, displacement
@@ -78,8 +78,8 @@ def _words(label: str, where: str, found: Displacement) -> str:
     size = {"not resolved": "whether it is constant is not resolved"}.get(found.size, found.size)
     head = f"{capital(phrase(label))}{f' ({where})' if where else ''}"
     return (
-        f"{head}: at a fixed rate ({rates}) the distance moved changes {plain_interval(found.ratio)}x from the first "
-        f"budget to the last, {plain_interval(found.spread)}x between the extremes: {size}."
+        f"{head}: at a fixed rate ({rates}) the distance moved changes {number_words(found.ratio)}x from the first "
+        f"budget to the last, {number_words(found.spread)}x between the extremes: {size}."
     )
 
 
@@ -110,9 +110,5 @@ def _heads(metric: str) -> tuple[str, ...]:
 
 
 def _cells(found: Displacement) -> tuple[Cell, ...]:
-    return (
-        Cell(text=plain_interval(found.ratio), note=found.ratio.method),
-        Cell(text=plain_interval(found.spread), note=found.spread.method),
-        Cell(text=plain_interval(found.rank), note=found.rank.method if found.rank else "under three budgets"),
-        Cell(text=found.size),
-    )
+    rank = number_cell(found.rank, "under three budgets")
+    return (number_cell(found.ratio), number_cell(found.spread), rank, Cell(text=found.size))

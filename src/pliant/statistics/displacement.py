@@ -21,9 +21,9 @@ class Displacement:
     """Distances of one rate over budgets; of several rates each number is the mean over rates (of its logarithm).
 
     `ratio` is the distance at the last budget over that at the first, `spread` the largest over the smallest, both
-    geometric means over runs; `rank` is the mean over runs of Spearman's rho with budget, None under three budgets.
-    `size`: "roughly constant" if the interval of the spread ends below `ROUGHLY`, else "grows" or "shrinks" if that
-    of the ratio excludes 1.
+    geometric means over runs (the interval of `spread` is cut at 1, below which it cannot lie); `rank` is the mean
+    over runs of Spearman's rho with budget, None under three budgets. `size`: "roughly constant" if the interval of
+    the spread ends below `ROUGHLY`, else "grows" or "shrinks" if that of the ratio excludes 1.
     """
 
     rates: tuple[float, ...]
@@ -34,19 +34,18 @@ class Displacement:
 
 
 def displacement(distances: Mapping[float, Curve]) -> Displacement | None:
-    """Of the rates (rate -> distance over budgets) measured at all budgets; None if there is none, or one budget."""
+    """Of the rates (rate -> distance over budgets) that have every budget in as many runs as any; None if there is
+    none, or one budget."""
     budgets = {budget for curve in distances.values() for budget in curve.budgets}
-    seeds = {seed for curve in distances.values() for seed in curve.seeds}
-    whole = {
-        rate: curve
-        for rate, curve in distances.items()
-        if set(curve.budgets) == budgets and set(curve.complete().seeds) == seeds and _positive(curve)
-    }
+    finished = {rate: curve.complete() for rate, curve in distances.items() if set(curve.budgets) == budgets}
+    seeds = {seed for curve in finished.values() for seed in curve.seeds}
+    whole = {rate: c for rate, c in finished.items() if c.draws and set(c.seeds) == seeds and _positive(c)}
     if not whole or len(budgets) < 2:
         return None
     curves = list(whole.values())
     ratio = _geometric(_each_run(curves, lambda y: math.log(y[-1] / y[0])))
     spread = _geometric(_each_run(curves, lambda y: math.log(max(y) / min(y))))
+    spread = replace(spread, low=max(spread.low, 1.0)) if spread.has_interval else spread
     return Displacement(
         rates=tuple(sorted(whole)),
         ratio=ratio,
