@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from pliant.studies.recipes import springer_controlled, springer_mini, springer_public, tokens_or_decay
+from pliant.studies.recipes import holding_on, springer_controlled, springer_mini, springer_public, tokens_or_decay
 from pliant.studies.recipes.recipe import StudyRecipe
 from pliant.studies.spec import SpecError
 
@@ -16,6 +16,7 @@ RECIPES: Mapping[str, StudyRecipe] = MappingProxyType(
             *springer_controlled.RECIPES,
             *springer_mini.RECIPES,
             *tokens_or_decay.RECIPES,
+            *holding_on.RECIPES,
         )
     }
 )

@@ -1,0 +1,64 @@
+"""Rules about holding on to the base while fine-tuning: its price, what it saves, and where the loss turns."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pliant.statistics import Estimate, Minimum, Price, Reading, Sweep, price, shift_with_amount, sweeps, tuned_minimum
+from pliant.studies.signs.judged import Judged, Rule, positive, shown, three_way
+
+Side = Literal["task loss", "pre-training loss", "matched"]
+
+
+def costs(method: str, side: Side, sign: int) -> Rule:
+    """At the last budget the largest amount of `method` minus plain, both at their tuned rates, has the `sign`."""
+
+    def rule(found: tuple[Reading, ...]) -> Judged:
+        plain, amounts = _of(method, found)
+        return positive(_last(price(amounts[-1], plain), side), sign)
+
+    return rule
+
+
+def turns_later(method: str) -> Rule:
+    """The minimum over budgets of pre-training loss at the tuned rate moves later from plain to the largest amount.
+
+    Agrees if the 95 % sets part that way, disagrees if they part the other way.
+    """
+
+    def rule(found: tuple[Reading, ...]) -> Judged:
+        plain, amounts = _of(method, found)
+        minima = [tuned_minimum(sweep, lambda chosen: chosen.pretraining_loss) for sweep in (plain, *amounts)]
+        moved = shift_with_amount(minima)
+        evidence = "; ".join(f"{name}: {_place(m)}" for name, m in zip(_names(amounts), minima, strict=True))
+        return three_way(moved == "later", moved == "earlier"), moved, evidence
+
+    return rule
+
+
+def _of(method: str, found: tuple[Reading, ...]) -> tuple[Sweep, tuple[Sweep, ...]]:
+    """The plain sweep, and those of `method`, amounts rising."""
+    every = sweeps(found)
+    plain = [sweep for sweep in every if sweep.method is None]
+    mine = sorted((sweep for sweep in every if sweep.method == method), key=lambda sweep: sweep.amount or 0.0)
+    if not plain or not mine:
+        raise ValueError(f"plain fine-tuning and {method} were not both run")
+    return plain[0], tuple(mine)
+
+
+def _last(found: Price, side: Side) -> Estimate:
+    of = {"task loss": found.task_loss, "pre-training loss": found.pretraining_loss, "matched": found.matched}
+    estimate = of[side].last
+    if estimate is None:
+        raise ValueError("no run has both at the last budget")
+    return estimate
+
+
+def _names(amounts: Sequence[Sweep]) -> list[str]:
+    return ["plain", *(f"{sweep.amount:g}" for sweep in amounts)]
+
+
+def _place(minimum: Minimum | None) -> str:
+    if minimum is None:
+        return "not measured"
+    low, high = minimum.interval
+    return f"{minimum.budget:,.0f} [{low:,.0f}, {high:,.0f}], rise {shown(minimum.rise)}"
