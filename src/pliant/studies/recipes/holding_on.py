@@ -1,4 +1,4 @@
-"""Holding on to the base while fine-tuning: does it move the turn, at what price? As the theory predicts, on a ladder."""
+"""Holding on to the base while fine-tuning: does it move the turn, and at what price? The theory on a ladder."""
 
 from pliant.studies.expectations import Expectation
 from pliant.studies.modification_spec import FineTuneSpec, ModificationSpec, RegulariseSpec
