@@ -3,58 +3,47 @@
 from pliant.studies.expectations import Expectation
 from pliant.studies.modification_spec import FineTuneSpec, ModificationSpec, RegulariseSpec
 from pliant.studies.recipes.recipe import Default, StudyRecipe
+from pliant.studies.recipes.springer_mini import SEEDS, text_study
 from pliant.studies.signs.judged import Rule, on
 from pliant.studies.signs.methods import costs, turns_later
-from pliant.studies.small_ladders import COSINE, LANGUAGE_SEED, consecutive, geometric, ladder, shrunk
-from pliant.studies.spec import HeldOutSpec, StudySpec
+from pliant.studies.small_ladders import geometric, tuned
+from pliant.studies.spec import StudySpec
 
-STEPS = (160, 320, 640, 1280, 2560)  # x 1,024 tokens: 164K-2.62M, 70-1,118 tokens per parameter
-SEEDS = consecutive(601, 6)
 METHODS = (
-    None,
-    RegulariseSpec(anchor=(0.001, 0.003, 0.01)),
-    RegulariseSpec(ewc=(0.3, 1.0, 3.0)),
-    RegulariseSpec(replay=(0.1, 0.3)),
+    RegulariseSpec(anchor=(0.001, 0.01, 0.1)),
+    RegulariseSpec(ewc=(1.0, 10.0)),
+    RegulariseSpec(replay=(0.2, 0.5)),
     RegulariseSpec(kl=(0.3, 1.0)),
     RegulariseSpec(wise_ft=(0.25, 0.5)),
 )
-RATES = geometric(1e-3, 2.0, 7)
+RATES = geometric(0.016, 2**0.5, 6)
+TURNING_RATE = 0.064
+"""Where plain fine-tuning on Python turns within the ladder, so that a later turn can be seen."""
 
 
 def study(*, seeds: tuple[int, ...] = SEEDS, scale: float = 1.0) -> StudySpec:
-    """The Markov language, fine-tuned on `skip`, which contradicts it, plainly and in five ways of holding on."""
-    main = ladder(
-        "cosine to zero",
-        "width-8-markov",
-        steps=STEPS,
-        seeds=seeds,
-        schedule=COSINE,
-        weight_decay=0.0,
-        scale=scale,
-    )
-    return StudySpec(
-        study="holding-on-mini",
-        corpus=f"markov:{LANGUAGE_SEED}",
-        held_out=HeldOutSpec(tokens=shrunk(8192, scale), task_rows=256),
-        trajectories=(main,),
-        modifications=tuple(_tuning(method, scale) for method in METHODS),
-    )
+    """English, fine-tuned on Python: plainly, and in five ways of holding on. The ladder of the small section 3."""
+    plain = tuned("python", 5.66e-3, 10, steps=100, batch=4, scale=scale)
+    return text_study((plain, *(_tuning(method, scale) for method in METHODS)), seeds, scale)
 
 
-def _tuning(method: RegulariseSpec | None, scale: float) -> ModificationSpec:
-    steps = max(2, round(30 * scale))
+def _tuning(method: RegulariseSpec, scale: float) -> ModificationSpec:
+    steps = max(2, round(100 * scale))
     return ModificationSpec(
-        fine_tune=FineTuneSpec(task="skip", learning_rates=RATES, steps=steps, batch=8, regularise=method)
+        fine_tune=FineTuneSpec(task="python", learning_rates=RATES, steps=steps, batch=4, regularise=method)
     )
 
 
 def _expected(text: str, rule: Rule) -> Expectation:
-    return Expectation(text=text, study="holding-on-mini", judge=on("cosine to zero", rule))
+    return Expectation(text=text, study="springer2025-controlled-mini", judge=on("cosine to zero", rule))
 
 
 _NAMES = ("anchor", "EWC", "replay", "KL", "WiSE-FT")
 _CLAIMS = (
-    _expected("Theorem 4.7: with a growing anchor pre-training loss turns later", turns_later("anchor")),
+    _expected(
+        "Theorem 4.7: with a growing anchor pre-training loss turns later (rate .064)",
+        turns_later("anchor", TURNING_RATE),
+    ),
     _expected("Theorem 4.7: ... and task loss is higher", costs("anchor", "task loss", +1)),
     *(_expected(f"{name}: task loss is higher than plain", costs(name, "task loss", +1)) for name in _NAMES[1:]),
     *(
@@ -74,8 +63,8 @@ RECIPES = (
         study=study,
         defaults=(
             Default(
-                setting="everything",
-                stands_in="a Markov language, width 8, six seeds, five methods at two or three amounts, seven rates",
+                setting="holding on",
+                stands_in="English and Python, width 8, six seeds, five methods at two or three amounts, six rates",
                 reason="the paper proves it for a linear network and tests none of these methods",
             ),
         ),

@@ -28,7 +28,7 @@ SEEDS = consecutive(501, 6)
 def noise_study(*, seeds: tuple[int, ...] = SEEDS, scale: float = 1.0) -> StudySpec:
     """Figure 3: noise at three strengths, in init scaling as the paper has it and relative to the weights."""
     noises = (noise("init", 0.02, 0.05, 0.1), noise("relative", 0.05, 0.1, 0.2))
-    return _text_study(noises, seeds, scale)
+    return text_study(noises, seeds, scale)
 
 
 def fine_tuning_study(*, seeds: tuple[int, ...] = SEEDS, scale: float = 1.0) -> StudySpec:
@@ -38,10 +38,10 @@ def fine_tuning_study(*, seeds: tuple[int, ...] = SEEDS, scale: float = 1.0) -> 
         tuned("arithmetic", 5.66e-3, 10, steps=100, batch=8, scale=scale),
         tuned("glosses", 1e-3, 12, steps=100, batch=8, scale=scale),
     )
-    return _text_study(tunings, seeds, scale)
+    return text_study(tunings, seeds, scale)
 
 
-def _text_study(modifications: tuple[ModificationSpec, ...], seeds: tuple[int, ...], scale: float) -> StudySpec:
+def text_study(modifications: tuple[ModificationSpec, ...], seeds: tuple[int, ...], scale: float) -> StudySpec:
     return StudySpec(
         study="springer2025-controlled-mini",
         corpus="english",

@@ -3,7 +3,19 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from pliant.statistics import Estimate, Minimum, Price, Reading, Sweep, price, shift_with_amount, sweeps, tuned_minimum
+from pliant.records.units import format_tokens
+from pliant.statistics import (
+    Estimate,
+    Minimum,
+    Price,
+    Reading,
+    Sweep,
+    gather,
+    locate_minimum,
+    price,
+    shift_with_amount,
+    sweeps,
+)
 from pliant.studies.signs.judged import Judged, Rule, positive, shown, three_way
 
 Side = Literal["task loss", "pre-training loss", "matched"]
@@ -19,15 +31,20 @@ def costs(method: str, side: Side, sign: int) -> Rule:
     return rule
 
 
-def turns_later(method: str) -> Rule:
-    """The minimum over budgets of pre-training loss at the tuned rate moves later from plain to the largest amount.
+def turns_later(method: str, rate: float) -> Rule:
+    """The minimum over budgets of pre-training loss at a fixed rate moves later from plain to the largest amount.
 
     Agrees if the 95 % sets part that way, disagrees if they part the other way.
     """
 
     def rule(found: tuple[Reading, ...]) -> Judged:
         plain, amounts = _of(method, found)
-        minima = [tuned_minimum(sweep, lambda chosen: chosen.pretraining_loss) for sweep in (plain, *amounts)]
+        fixed = {
+            key.label: series.curve()
+            for key, series in gather(found).items()
+            if key.evaluation == "pretraining-loss" and key.modification == "fine-tune" and key.strength == rate
+        }
+        minima = [locate_minimum(fixed[sweep.label]) for sweep in (plain, *amounts)]
         moved = shift_with_amount(minima)
         evidence = "; ".join(f"{name}: {_place(m)}" for name, m in zip(_names(amounts), minima, strict=True))
         return three_way(moved == "later", moved == "earlier"), moved, evidence
@@ -38,8 +55,8 @@ def turns_later(method: str) -> Rule:
 def _of(method: str, found: tuple[Reading, ...]) -> tuple[Sweep, tuple[Sweep, ...]]:
     """The plain sweep, and those of `method`, amounts rising."""
     every = sweeps(found)
-    plain = [sweep for sweep in every if sweep.method is None]
     mine = sorted((sweep for sweep in every if sweep.method == method), key=lambda sweep: sweep.amount or 0.0)
+    plain = [sweep for sweep in every if sweep.method is None and mine and sweep.task == mine[0].task]
     if not plain or not mine:
         raise ValueError(f"plain fine-tuning and {method} were not both run")
     return plain[0], tuple(mine)
@@ -57,8 +74,7 @@ def _names(amounts: Sequence[Sweep]) -> list[str]:
     return ["plain", *(f"{sweep.amount:g}" for sweep in amounts)]
 
 
-def _place(minimum: Minimum | None) -> str:
-    if minimum is None:
-        return "not measured"
-    low, high = minimum.interval
-    return f"{minimum.budget:,.0f} [{low:,.0f}, {high:,.0f}], rise {shown(minimum.rise)}"
+def _place(minimum: Minimum) -> str:
+    low, high = min(minimum.candidates), max(minimum.candidates)
+    span = f"[{format_tokens(low)}, {format_tokens(high)}]"
+    return f"{format_tokens(minimum.budget)} {span}, rise {shown(minimum.rise)}"
