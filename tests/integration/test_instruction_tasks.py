@@ -1,7 +1,6 @@
 """Instruction data of the shapes of Anthropic-HH and TULU, from files and from a Hub on loopback, through studies."""
 
 import gzip
-import io
 import json
 import os
 import subprocess
@@ -9,12 +8,11 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import yaml
 
 import pliant
+from instruction_files import conversations, jsonl, parquet, talks
 from loopback_hub import LoopbackHub
 from pliant.data.open_task import encode_task
 from pliant.data.task_rows import task_samples
@@ -24,44 +22,6 @@ from pliant.execution.store import Store
 from pliant.studies.materials import open_materials, settled_task
 from pliant.studies.spec import SpecError
 from pliant.studies.study_file import parse_study, read_study, to_yaml
-
-COLOURS = ["red", "green", "blue", "grey"]
-
-
-def talks(count: int) -> list[dict[str, object]]:
-    """Dialogues of two turns, and one in twenty whose last response is empty."""
-    return [
-        {
-            "chosen": f"\n\nHuman: Is {n} odd?\n\nAssistant: {'Yes' if n % 2 else 'No'}.\n\nHuman: And {n + 1}?"
-            f"\n\nAssistant: {'' if n % 20 == 7 else 'No' if n % 2 else 'Yes'}",
-            "rejected": "\n\nHuman: Is it?\n\nAssistant: What?",
-        }
-        for n in range(count)
-    ]
-
-
-def conversations(count: int) -> list[dict[str, object]]:
-    return [
-        {
-            "dataset": "made",
-            "id": str(n),
-            "messages": [
-                {"role": "user", "content": f"Colour {n}?"},
-                {"role": "assistant", "content": COLOURS[n % 4].capitalize()},
-            ],
-        }
-        for n in range(count)
-    ]
-
-
-def parquet(rows: list[dict[str, object]]) -> bytes:
-    sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows), sink, row_group_size=10)
-    return sink.getvalue()
-
-
-def jsonl(rows: list[dict[str, object]]) -> bytes:
-    return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
 
 def study(folder: Path, task: object, **changes: object) -> Path:

@@ -129,17 +129,21 @@ def _place(study: Study, sweep: Sweep) -> str:
 
 
 def _grids(study: Study) -> Iterator[str]:
-    for sweep in study.sweeps:
-        short = [(at, tuned) for at, tuned in sweep.tuned().items() if tuned.grid_too_short]
-        if short:
-            budgets = sorted({at[1] for at, _ in short})
-            where = ", ".join(budget_name(b, sweep.names) for b in budgets)
-            ends = " and ".join(sorted({str(tuned.grid_too_short) for _, tuned in short}))
+    for end in ("high", "low"):
+        sweeps = [place for sweep in study.sweeps if (place := _short_at(end, study, sweep))]
+        if sweeps:
             yield (
-                f"{capital(phrase(sweep.label))}{_place(study, sweep)}: the best rate sits at the {ends} end of "
-                f"the grid at {where}, in {len(short)} of {len(sweep.rates)} checkpoints; the tuned loss there is an "
-                "upper bound. `pliant run --extend-grids` adds rates there."
+                f"The best rate sits at the {end} end of the grid, so that the tuned loss there is an upper bound: "
+                f"{'; '.join(sweeps)}. `pliant run --extend-grids` adds rates there."
             )
+
+
+def _short_at(end: str, study: Study, sweep: Sweep) -> str:
+    """ "fine-tuning on python at 410K, in 2 of 12 checkpoints", or nothing."""
+    short = [at for at, tuned in sweep.tuned().items() if tuned.grid_too_short == end]
+    where = ", ".join(budget_name(b, sweep.names) for b in sorted({budget for _, budget in short}))
+    place = f"{phrase(sweep.label)}{_place(study, sweep)} at {where}, in {len(short)} of {len(sweep.rates)} checkpoints"
+    return place if short else ""
 
 
 def _unpriced(study: Study) -> Iterator[str]:

@@ -61,6 +61,7 @@ class MethodTurn:
 class MethodTable:
     """One task, trajectory and number of steps: plain fine-tuning first, then every method by amount.
 
+    `turns` is empty where one budget alone was fine-tuned.
     `where` tells the trajectory from the others of the study, `names` are those of its budgets.
     """
 
@@ -99,13 +100,14 @@ def _setting(sweep: Sweep) -> tuple[str, str, str, int | None]:
 def _table(study: Study, plain: Sweep, others: Sequence[Sweep]) -> MethodTable:
     rows = (_row(plain, None), *(_row(sweep, plain) for sweep in others))
     grouped = groupby(rows[1:], key=lambda row: row.method or "")
+    turning = len(plain.budgets) > 1
     return MethodTable(
         trajectory=plain.trajectory,
         members=plain.members,
         task=plain.task,
         steps=plain.steps,
         rows=rows,
-        turns=tuple(_turn(method, rows[0], list(some), plain) for method, some in grouped),
+        turns=tuple(_turn(method, rows[0], list(some), plain) for method, some in grouped) if turning else (),
         where=study.places[plain.trajectory, plain.members],
         names=plain.names,
     )
