@@ -183,7 +183,10 @@ def write_figures(folder: Path, chosen: Sequence[str]) -> None:
                 print(name)
             elif name in chosen:
                 plot.scroll_into_view_if_needed()
-                plot.screenshot(path=RESULTS / f"{name}.png")
+                page.wait_for_timeout(500)
+                figure = plot.evaluate_handle("plot => plot.closest('figure')").as_element()
+                assert figure is not None, "every plot of the page stands in a figure"
+                figure.screenshot(path=RESULTS / f"{name}.png")
         browser.close()
 
 

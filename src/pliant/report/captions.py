@@ -60,6 +60,8 @@ TUNED_PRETRAINING = (
 
 TUNED_REUSED = " The second colour is the rate tuned once, at the middle budget of each run, and reused everywhere."
 
+TUNED_MANY = " Of so many ladders only the means are drawn; runs, interpolated and reused rates are in the tables."
+
 TUNED_RATE = (
     "The rate that learns the task best at each budget (geometric mean over runs). A falling line offsets "
     "rising sensitivity: where it falls fast enough, nothing turns up at the tuned rate."

@@ -12,6 +12,9 @@ from pliant.report.study import Study, budget_name, capital, group_names, phrase
 from pliant.statistics import Curve, Reading, Sweep, TunedRate, middle_budget, over_seeds
 from pliant.statistics.curve import At
 
+FEW = 2
+"""With more ladders than this in one figure only their means are drawn: three lines and six runs of each hide it."""
+
 
 def tuned_figures(study: Study, ledger: Ledger, label: str) -> Iterator[Figure]:
     """Task loss, pre-training loss and the rate of one fine-tuning label, each checkpoint at its best rate."""
@@ -31,13 +34,17 @@ def _tuned(study: Study, some: Sequence[Sweep], ledger: Ledger, label: str, quan
         name, dash = _name(sweep, some), sweep.members == "undecayed trunk"
         factor = study.unit.of(sweep.trajectory).factor
         found = _chosen_lines(sweep, sweep.curve(chosen), quantity, ledger, name, hue, dash)
-        found.append(_between_line(sweep, sweep.curve(between), quantity, ledger, some, hue))
-        found += _reused_line(sweep, quantity, ledger, some, hue)
+        if len(some) <= FEW:
+            found.append(_between_line(sweep, sweep.curve(between), quantity, ledger, some, hue))
+            found += _reused_line(sweep, quantity, ledger, some, hue)
+        else:
+            found = found[:1]
         traces += [replace(trace, factor=factor) for trace in found]
     return Figure(
         id=slug(study.name, "tuned", label, quantity),
         title=f"{capital(phrase(label))}: {quantity}",
-        caption=(captions.TUNED_TASK if task else captions.TUNED_PRETRAINING) + captions.TUNED_REUSED,
+        caption=(captions.TUNED_TASK if task else captions.TUNED_PRETRAINING)
+        + (captions.TUNED_REUSED if len(some) <= FEW else captions.TUNED_MANY),
         kind="curves",
         y_name=quantity,
         unit=study.unit.name,
@@ -150,7 +157,8 @@ def _rates(study: Study, some: Sequence[Sweep], ledger: Ledger, label: str) -> F
         grid, between = _rate_points(sweep, ledger, "rate"), _rate_points(sweep, ledger, "optimum")
         traces.append(Trace(name=name, group=name, role="mean", points=grid, hue=hue, dash=_dash(style)))
         title = "interpolated" if len(some) == 1 else f"{name}, interpolated"
-        traces.append(Trace(name=title, group=title, role="mean", points=between, hue=hue, dash="dot"))
+        if len(some) <= FEW:
+            traces.append(Trace(name=title, group=title, role="mean", points=between, hue=hue, dash="dot"))
     return Figure(
         id=slug(study.name, "tuned", label, "rate"),
         title=f"{capital(phrase(label))}: the tuned rate",
