@@ -15,6 +15,11 @@ def on(trajectory: str, rule: Rule, *, members: str = "annealed") -> Rule:
     return of_trajectory(trajectory, lambda found: rule(tuple(r for r in found if r.members == members)))
 
 
+def plain(rule: Rule) -> Rule:
+    """`rule` without fine-tunes by an adapter or a regulariser, which a study may hold beside the plain ones."""
+    return lambda found: rule(tuple(r for r in found if r.method is None))
+
+
 def of_trajectory(trajectory: str, rule: Rule) -> Rule:
     """`rule` on the readings of one trajectory alone."""
 

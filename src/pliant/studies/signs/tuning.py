@@ -201,7 +201,7 @@ def _sweeps(found: tuple[Reading, ...]) -> tuple[Sweep, ...]:
 
 
 def _sweep_on(task: str, found: tuple[Reading, ...]) -> Sweep:
-    mine = [sweep for sweep in sweeps(found) if sweep.task == task]
+    mine = [sweep for sweep in sweeps(found) if sweep.task == task and sweep.method is None]
     if not mine:
         raise ValueError(f"{task} was not run")
     return mine[0]
