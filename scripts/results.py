@@ -10,6 +10,7 @@
 import argparse
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ from pliant.statistics import (
     base_of,
     contrast,
     gather,
+    locate_minimum,
     over_seeds,
+    price,
     readings,
     sweeps,
 )
@@ -147,8 +150,58 @@ def shown(estimate: Estimate) -> str:
     return f"{f'**{value}**' if resolved else value} [{estimate.low:+.3f}, {estimate.high:+.3f}]"
 
 
+def repetition() -> Iterator[str]:
+    """Signs 1, 2 and 5 at weight decay 0: the six seeds that were registered, six more, and all twelve."""
+    first = [r for r in load("tokens-or-decay-markov") if r.trajectory == "weight decay 0"]
+    second = load("tokens-or-decay-markov-2")
+    yield (
+        "| weight decay 0, seeds | quantity | decayed: 2.62M − 655K | undecayed: 2.62M − 655K | decayed − undecayed at "
+        "2.62M |\n|---|---|---|---|---|"
+    )
+    joined = [replace(r, study="both") for r in (*first, *second)]
+    for seeds, found in (("401-406", first), ("407-412", second), ("401-412", joined)):
+        for name in ("skip, tuned rate: task loss", "skip, tuned rate: pre-training loss"):
+            curves = _quantities(found, "skip")[name]
+            rises = [contrast(curves[members], budget=2_621_440, against=655_360) for members in MEMBERS]
+            apart = _apart(curves["annealed"], curves["undecayed trunk"], 2_621_440)
+            yield f"| {seeds} | {name} | {' | '.join(shown(e) for e in (*rises, apart))} |"
+
+
+def prices() -> Iterator[str]:
+    """Each method against plain fine-tuning on Python: price, what it saves, and where it turns at rate .064."""
+    found = load("springer2025-controlled-mini")
+    mine = [sweep for sweep in sweeps(found) if sweep.task == "python"]
+    (plain,) = (sweep for sweep in mine if sweep.method is None)
+    yield (
+        "| method | task loss | pre-training loss | ... at equal task loss | turns at |\n|---|---|---|---|---|\n"
+        f"| plain | | | | {_turn(found, plain)} |"
+    )
+    for sweep in sorted((s for s in mine if s.method), key=lambda s: (s.method or "", s.amount or 0.0)):
+        cost = price(sweep, plain)
+        lasts = [part.last for part in (cost.task_loss, cost.pretraining_loss, cost.matched)]
+        cells = " | ".join("–" if last is None else shown(last) for last in lasts)
+        yield f"| {sweep.method} {sweep.amount:g} | {cells} | {_turn(found, sweep)} |"
+
+
+def _turn(found: Sequence[Reading], sweep: Sweep, rate: float = 0.064) -> str:
+    (curve,) = (
+        series.curve()
+        for key, series in gather(found).items()
+        if (key.label, key.evaluation, key.strength) == (sweep.label, "pretraining-loss", rate)
+    )
+    minimum = locate_minimum(curve)
+    low, high = min(minimum.candidates), max(minimum.candidates)
+    return f"{format_tokens(minimum.budget)} [{format_tokens(low)}, {format_tokens(high)}]"
+
+
 TABLES: Mapping[str, Callable[[], Iterator[str]]] = {
     "claims fig3": lambda: claims("springer2025-fig3-mini"),
+    "claims fig4": lambda: claims("springer2025-fig4-mini"),
+    "claims fig6": lambda: claims("springer2025-fig6-mini"),
+    "claims fig6 markov": lambda: claims("springer2025-fig6-markov-mini"),
+    "claims holding-on": lambda: claims("holding-on-mini"),
+    "repetition": repetition,
+    "prices": prices,
     "claims fig4 markov": lambda: claims("springer2025-fig4-markov-mini"),
     "claims tokens-or-decay": lambda: claims("tokens-or-decay"),
     "claims tokens-or-decay-text": lambda: claims("tokens-or-decay-text"),
