@@ -65,8 +65,8 @@ def rank(curve: Curve) -> float:
 
 
 def grows(ranks: Sequence[float]) -> tuple[bool, bool]:
-    """(all at least 0.8, one at 0 or below)"""
-    return min(ranks) >= 0.8, min(ranks) <= 0
+    """(all at least 0.8, one at 0 or below); a rank that is not defined, as of two budgets, is neither."""
+    return bool(ranks) and all(rho >= 0.8 for rho in ranks), any(rho <= 0 for rho in ranks)
 
 
 def listed(values: Iterable[float]) -> str:
