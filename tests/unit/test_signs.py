@@ -9,7 +9,7 @@ import pytest
 from pliant.report.methods import companies
 from pliant.report.repeats import lengths
 from pliant.report.study import open_study
-from pliant.statistics import Reading, readings, sweeps
+from pliant.statistics import Reading, readings
 from pliant.studies.signs.judged import grows
 from pliant.studies.signs.methods import costs
 from pliant.studies.signs.tuning import every_rate, forgetting_grows, tuned_gets_worse, tuned_rise

@@ -10,7 +10,6 @@ from pliant.report.study import Study, budget_name, capital
 from pliant.report.unit import Unit, rate
 from pliant.statistics import Curve, Estimate, Minimum, Sweep, mean_over_budgets, tuned_minimum
 
-
 _LENGTH = re.compile(r", [0-9.e+-]+ (steps|epochs)(?=,|$)")
 """The part of a fine-tuning label that says how long."""
 

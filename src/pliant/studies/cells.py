@@ -113,8 +113,8 @@ def check_names(cells: Sequence[CellPlan]) -> None:
             )
         if (other := labels.setdefault(cell.key, tuning.label)) != tuning.label:
             raise UserError(
-                f"{other!r} and {tuning.label!r} at rate {tuning.strength:g} are the same fine-tune; give the length of "
-                "both in steps, or of both in epochs"
+                f"{other!r} and {tuning.label!r} at rate {tuning.strength:g} are the same fine-tune; give the length "
+                "of both in steps, or of both in epochs"
             )
 
 
