@@ -97,6 +97,22 @@ def test_an_answer_like_the_words_around_it(tokenizer):
     assert one.text[: one.responses[0][0]].endswith("<|im_start|>assistant\n")
 
 
+BARE = "{% for m in messages %}{{ '<|' + m.role + '|>\n' + m.content + '</s>\n' }}{% endfor %}"  # no generation prompt
+FORGETS = (  # thoughts are written in the last turn alone, as Qwen3 does
+    "{% for m in messages %}{{ m.role + ': ' }}{% if loop.last %}{{ '<think>\n\n</think>\n\n' }}{% endif %}"
+    "{{ m.content + '</s>\n' }}{% endfor %}"
+)
+
+
+@pytest.mark.parametrize("template", [BARE, FORGETS], ids=["no generation prompt", "turns written anew"])
+@pytest.mark.parametrize("answer", ["a", "s", "0", "1", "assistant", " t", "So it was."])
+def test_an_answer_found_in_the_header_of_its_turn(tokenizer, template, answer):
+    tokenizer.backend.chat_template = template
+    one = render(conversation("a?", answer, "s?", answer).messages, "model", tokenizer)
+    assert [one.text[a:b] for a, b in one.responses] == [f"{answer}</s>"] * 2
+    assert all(one.text[:a].endswith(("assistant|>\n", "assistant: ", "</think>\n\n")) for a, _ in one.responses)
+
+
 def test_the_default_template(tokenizer):
     sample = conversation("Why?", "So.", "And?", "Then.", system="Be brief.")
     one = tokens(tokenizer, sample, beginning=(0,))

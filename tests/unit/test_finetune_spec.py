@@ -145,3 +145,8 @@ def test_more_passes_are_estimated_to_take_longer(
     monkeypatch.setattr("pliant.studies.schedule.machine_factor", lambda: 1.0)
     assert seconds(tmp_path, more) > 1.01 * seconds(tmp_path, {})
     assert seconds(tmp_path, {"learning_rates": [0.0], **more}) == seconds(tmp_path, {"learning_rates": [0.0]})
+
+
+def test_epochs_are_taken_as_they_are_written():
+    assert only(study({"epochs": 1.1, "batch": 1}), 10).steps == 11  # 1.1 * 10 is 11.000000000000002 in floats
+    assert only(study({"epochs": 0.1, "batch": 1}), 30).steps == 3

@@ -331,3 +331,18 @@ def test_a_public_set_that_is_not_in_the_cache(tmp_path, tokenizer, monkeypatch)
     assert "give a local copy as task: {path: FOLDER, like: gsm8k}" in str(error.value)
     assert "\n" not in str(error.value)
     assert public_task("gsm8k").dataset in str(error.value)
+
+
+def test_texts_among_prompts_are_not_read_without_the_prompts(tmp_path: Path, tokenizer):
+    file = write(tmp_path / "mixed.jsonl", [*pairs(range(40)), {"text": "Forty and one. " * 9}])
+    with pytest.raises(TaskError, match="1 of its 41 examples are text without a prompt; give the others"):
+        encode_task(TaskFiles(path=str(file)), tokenizer, context=32)
+
+
+@pytest.mark.parametrize(
+    "row", [{"prompt": "a\ud83d", "completion": "b"}, {"messages": [{"role": "assistant", "content": "\udc00"}]}]
+)
+def test_half_a_character_is_said_where_it_is(tmp_path: Path, tokenizer, row):
+    said = refusal(write(tmp_path / "half.jsonl", [*pairs(range(40)), row]), tokenizer)
+    assert "half.jsonl, line 41: '\\ud" in said
+    assert "is half a character; delete it" in said

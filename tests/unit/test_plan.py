@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pliant.checkpoints.about import CheckpointError
+from pliant.execution.engine import UserError
 from pliant.studies.cells import CellPlan
 from pliant.studies.materials import open_materials
 from pliant.studies.spec import SpecError
@@ -237,3 +238,23 @@ def test_the_rows_of_a_fine_tune_say_its_method_amount_and_epochs(tmp_path: Path
 
 def _only_materials(folder: Path):
     return plan(tiny(), folder / "study").groups[0].materials
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"batch": 8}, r"both called 'fine-tune .*' at rate .* differ in what the name does not tell"),
+        ({"schedule": {"kind": "constant"}}, "give one a study of its own"),
+        ({"steps": None, "epochs": 0.001}, "are the same fine-tune; give the length of both in steps"),
+    ],
+    ids=["batch", "schedule", "epochs that are as many steps"],
+)
+def test_two_fine_tunes_that_would_be_averaged_or_lost_are_refused(
+    change: dict[str, Any], complaint: str, tmp_path: Path
+):
+    given = TUNING["fine_tune"] | ({"steps": 3, "batch": 8} if "epochs" in change else {})
+    other = {key: value for key, value in (given | change).items() if value is not None}
+    with pytest.raises(UserError, match=complaint):
+        cells(tiny({"modifications": [{"fine_tune": given}, {"fine_tune": other}]}), tmp_path)
+    again = {"modifications": [{"fine_tune": given}, {"fine_tune": given | {"learning_rates": [0.5, 0.6]}}]}
+    assert cells(tiny(again), tmp_path)

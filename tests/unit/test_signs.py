@@ -8,7 +8,7 @@ import pytest
 from pliant.records.expectation import Agreement
 from pliant.statistics import Reading
 from pliant.studies.recipes.registry import RECIPES
-from pliant.studies.signs.judged import Rule, all_of, on, plain
+from pliant.studies.signs.judged import Rule, all_of, on
 from pliant.studies.signs.methods import costs, turns_later
 from pliant.studies.signs.noise import decayed_more_sensitive, earlier_for_larger, sensitivity_rises
 from pliant.studies.signs.tuning import (
@@ -202,7 +202,6 @@ def test_rules_are_joined_and_look_at_their_ladder_alone() -> None:
     assert verdict(all_of(("t", on("t", rising)), ("again", on("t", rising))), found) == "agrees"
     with pytest.raises(ValueError, match="v was not measured"):
         on("v", rising)(found)
-    assert verdict(plain(on("t", rising)), (*held(0.1, 0.2, turn=2), *found)) != "disagrees"
 
 
 def test_every_claim_belongs_to_the_study_of_its_recipe() -> None:

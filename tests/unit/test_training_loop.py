@@ -160,3 +160,30 @@ def test_saved_state_continues_with_the_same_bits(changes, tmp_path):
 def test_refused_settings(settings, says):
     with pytest.raises(ValueError, match=says):
         Optimisation(**settings)
+
+
+@pytest.mark.parametrize("micro_batch", [None, 2])
+def test_a_failure_midway_leaves_no_gradient_to_the_next_training(micro_batch):
+    once, again = tiny.model(), tiny.model()
+    calls = 0
+
+    def failing(loss, step):
+        nonlocal calls
+        calls += 1
+        if calls > 1:
+            loss.backward(retain_graph=True)
+            raise MemoryError("in the middle of a backward pass")
+        return loss
+
+    before = tiny.weights_of(again)
+    with pytest.raises(MemoryError):
+        run(again, Optimisation(), objective=failing, micro_batch=micro_batch)
+    assert not again.training
+    assert all(parameter.grad is None for parameter in again.parameters())
+    with torch.no_grad():
+        for name, tensor in before.items():
+            again.get_parameter(name).copy_(tensor)
+    run(once, Optimisation())
+    run(again, Optimisation())
+    for name, tensor in tiny.weights_of(once).items():
+        assert torch.equal(tiny.weights_of(again)[name], tensor), name

@@ -80,21 +80,43 @@ def _default(messages: Sequence[Message], end: str) -> Rendered:
 
 
 def _by_model(messages: Sequence[Message], tokenizer: Tokenizer) -> Rendered:
-    """What the template writes for the conversation up to each response tells where that stands in the whole."""
+    """A response is what changes in the text when another one stands in its place. Where that is not the response as
+    given, as of thoughts that a template takes apart, it is looked for behind what the template writes before it."""
     text = _apply(messages, tokenizer)
     responses = []
     for at, message in enumerate(messages):
         if message.role == ASSISTANT:
-            before = _apply(messages[:at], tokenizer, prompt=True) if at else ""
             upto = text if at == len(messages) - 1 else _apply(messages[: at + 1], tokenizer)
-            region = (_shared(text, before), _shared(text, upto))
-            responses.append(_response(text, message.content, region, tokenizer.name))
+            start, end = _changing(messages, at, text, tokenizer)
+            if text[start:end].strip() == message.content.strip():
+                stop = _shared(text, upto)
+                if stop < end:  # the template writes its last turn in another way
+                    _, there = _changing(messages[: at + 1], at, upto, tokenizer)
+                    stop = end + _shared(text[end:], upto[there:])
+                responses.append(_with_mark(text, start, end, stop))
+            else:
+                before = _apply(messages[:at], tokenizer, prompt=True) if at else ""
+                region = (_shared(text, before), _shared(text, upto))
+                responses.append(_response(text, message.content, region, tokenizer.name))
     return Rendered(text=text, responses=tuple(responses))
 
 
+def _changing(messages: Sequence[Message], at: int, text: str, tokenizer: Tokenizer) -> tuple[int, int]:
+    """The characters of `text`, which is that of `messages`, that are others with another response at `at`."""
+    content = messages[at].content.strip()
+    word = next(digit for digit in "012" if digit not in (content[:1], content[-1:]))
+    other = _apply([*messages[:at], Message(role=ASSISTANT, content=word), *messages[at + 1 :]], tokenizer)
+    return _shared(text, other), len(text) - _shared(text[::-1], other[::-1])
+
+
+def _with_mark(text: str, start: int, end: int, stop: int) -> tuple[int, int]:
+    """From the response's first character to the mark that ends its turn, which lies before `stop`; blanks after the
+    mark are not written by the model."""
+    mark = text[end:stop].rstrip()
+    return start, end + len(mark) if mark else stop
+
+
 def _response(text: str, content: str, region: tuple[int, int], name: str) -> tuple[int, int]:
-    """From the response's first character to the mark that ends its turn; blanks after the mark are not written by the
-    model."""
     start, stop = region
     written = content if content in text[start:stop] else content.strip()
     at = text.find(written, start, stop)
@@ -103,9 +125,7 @@ def _response(text: str, content: str, region: tuple[int, int], name: str) -> tu
             f"the chat template of {name} drops the answer: its text does not contain {content[:40]!r}; "
             "set template: default, or repair chat_template"
         )
-    end = at + len(written)
-    mark = text[end:stop].rstrip()
-    return at, end + len(mark) if mark else stop
+    return _with_mark(text, at, at + len(written), stop)
 
 
 def _shared(left: str, right: str) -> int:

@@ -35,8 +35,14 @@ def encode_task(
             )
         return encode_text_task(open_text_task(source), tokenizer, context)
     samples = task_samples(source)
-    if any(len(sample.messages) == 1 and sample.plain for some in samples.splits.values() for sample in some):
+    texts = [len(sample.messages) == 1 and sample.plain for some in samples.splits.values() for sample in some]
+    if all(texts):
         return _text(source, samples, tokenizer, context)
+    if any(texts):
+        raise TaskError(
+            f"task {task_name(source)}: {sum(texts):,} of its {len(texts):,} examples are text without a prompt; give "
+            "the others to another task, or name the columns of all with text, or prompt and completion"
+        )
     return _answers(source, samples, tokenizer, context, beginning)
 
 

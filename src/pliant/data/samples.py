@@ -99,6 +99,21 @@ def sample_of(row: Mapping[str, Any], columns: Columns) -> Sample:
     )
 
 
+def check_unicode(sample: Sample) -> None:
+    """
+    Raises:
+        SampleError: half of a surrogate pair, which JSON can write and no text contains.
+    """
+    for message in sample.messages:
+        try:
+            message.content.encode()
+        except UnicodeEncodeError as error:
+            half = message.content[error.start]
+            raise SampleError(
+                f"{half!r} at character {error.start} of its {message.role} is half a character; delete it"
+            ) from error
+
+
 def _has_dialogue(row: Mapping[str, Any]) -> bool:
     return any(forms <= row.keys() for forms in ({"messages"}, {"prompt", "completion"}, {"instruction", "output"}))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from pliant.data.corpora import SPLITS, Split
 from pliant.data.hub_rows import in_turn, stored_rows
-from pliant.data.samples import Sample, SampleError, sample_of
+from pliant.data.samples import Sample, SampleError, check_unicode, sample_of
 from pliant.data.table_files import rows_of
 from pliant.data.task_setting import TaskDataset, TaskFiles, task_name
 from pliant.data.tasks import TaskError
@@ -80,7 +80,9 @@ def _samples(rows: Iterable[Row], setting: TaskFiles | TaskDataset) -> Iterator[
     public = setting.public
     for place, row in rows:
         try:
-            yield place, public.sample(row) if public is not None else sample_of(row, setting.columns)
+            sample = public.sample(row) if public is not None else sample_of(row, setting.columns)
+            check_unicode(sample)
+            yield place, sample
         except SampleError as error:
             raise TaskError(f"task {task_name(setting)}: {place}: {error}") from error
 

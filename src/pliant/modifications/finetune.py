@@ -237,7 +237,6 @@ def trained_variant(
                 losses,
             )
     except Diverged as error:
-        model.eval()
         return Variant(diverged=True, details={"diverged_at_step": error.step}, losses=tuple(losses))
     finite = all(bool(torch.isfinite(p).all()) for p in parameters)
     return Variant(diverged=not finite, details=details, losses=tuple(losses))

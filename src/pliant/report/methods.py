@@ -81,20 +81,20 @@ def method_tables(study: Study) -> tuple[MethodTable, ...]:
 
 
 def unpriced(study: Study) -> tuple[str, ...]:
-    """The labels whose price is not known: nothing plain was fine-tuned on as many steps of their task."""
+    """The labels whose price is not known: nothing plain was fine-tuned as they were otherwise."""
     priced = {s.label for plain, others in companies(study) for s in (plain, *others)}
     return tuple(dict.fromkeys(s.label for s in study.sweeps if s.label not in priced))
 
 
 def companies(study: Study) -> Iterator[tuple[Sweep, list[Sweep]]]:
-    """Every plain sweep with the methods on the same task, checkpoints and number of steps, amounts rising."""
+    """Every plain sweep with the methods that are otherwise the same on the same checkpoints, amounts rising."""
     for plain in (s for s in study.sweeps if s.method is None):
         others = [s for s in study.sweeps if s.method is not None and _setting(s) == _setting(plain)]
         yield plain, sorted(others, key=lambda s: (s.method or "", s.amount or 0.0))
 
 
-def _setting(sweep: Sweep) -> tuple[str, str, str, int | None]:
-    return (sweep.trajectory, sweep.members, sweep.task, sweep.steps)
+def _setting(sweep: Sweep) -> tuple[str, str, str, int | None, str]:
+    return (sweep.trajectory, sweep.members, sweep.task, sweep.steps, sweep.plain_label)
 
 
 def _table(study: Study, plain: Sweep, others: Sequence[Sweep]) -> MethodTable:

@@ -1,5 +1,6 @@
 """One task fine-tuned for several numbers of steps: what repeating a small task does."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -8,6 +9,9 @@ from pliant.report.methods import lowest_words
 from pliant.report.study import Study, budget_name, capital
 from pliant.report.unit import Unit, rate
 from pliant.statistics import Curve, Estimate, Minimum, Sweep, mean_over_budgets, tuned_minimum
+
+_LENGTH = re.compile(r", [0-9.e+-]+ (steps|epochs)(?=,|$)")
+"""The part of a fine-tuning label that says how long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,10 +50,10 @@ def steps_tables(study: Study) -> tuple[StepsTable, ...]:
 
 def lengths(study: Study) -> tuple[tuple[Sweep, ...], ...]:
     """The sweeps that differ in their number of steps alone, steps rising, where there are several."""
-    groups: dict[tuple[str, str, str, str | None, float | None], list[Sweep]] = {}
+    groups: dict[tuple[str, str, str, str], list[Sweep]] = {}
     for s in study.sweeps:
         if s.steps is not None:
-            groups.setdefault((s.trajectory, s.members, s.task, s.method, s.amount), []).append(s)
+            groups.setdefault((s.trajectory, s.members, s.task, _LENGTH.sub("", s.label)), []).append(s)
     found = (sorted(some, key=lambda s: s.steps or 0) for some in groups.values())
     return tuple(tuple(some) for some in found if len({s.steps for s in some}) > 1)
 

@@ -64,6 +64,12 @@ class Sweep:
     def budgets(self) -> tuple[float, ...]:
         return tuple(sorted({budget for _, budget in self.rates}))
 
+    @property
+    def plain_label(self) -> str:
+        """What plain fine-tuning that is otherwise the same (task, length, precision, stopping) is called."""
+        amount = "" if self.amount is None else f" {self.amount:g}"
+        return self.label.removesuffix(f", {self.method}{amount}")
+
     def tuned(self) -> dict[At, TunedRate]:
         """(seed, budget) -> the tuned rate; a point whose rates all diverged is left out."""
         return tuned_rates(self.rates)

@@ -1,6 +1,6 @@
 """The cells of one checkpoint: which modifications, at which seeds, and the evaluations asked of each."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pliant.data.task_setting import task_name
@@ -91,6 +91,31 @@ def cells_of(
                     check_labels(materials.tasks[tuning.task])
                 for seed in entry.fine_tune.seeds:
                     yield cell(tuning, seed, (*shared, on_tasks[tuning.task], *trained))
+
+
+def check_names(cells: Sequence[CellPlan]) -> None:
+    """Stop where statistics would take two fine-tunes of one checkpoint for one, or one for two: they know them by
+    label, rate and seed, and average what shares these.
+
+    Raises:
+        UserError: two entries differ in what no label tells, or ask for the same in steps and in epochs.
+    """
+    keys: dict[tuple[str, float, int], str] = {}
+    labels: dict[str, str] = {}
+    for cell in cells:
+        tuning = cell.modification
+        if not isinstance(tuning, FineTune):
+            continue
+        if keys.setdefault((tuning.label, tuning.strength, cell.seed), cell.key) != cell.key:
+            raise UserError(
+                f"two entries are both called {tuning.label!r} at rate {tuning.strength:g} and differ in what the name "
+                "does not tell (batch, micro_batch, schedule, optimisation); give one a study of its own"
+            )
+        if (other := labels.setdefault(cell.key, tuning.label)) != tuning.label:
+            raise UserError(
+                f"{other!r} and {tuning.label!r} at rate {tuning.strength:g} are the same fine-tune; give the length "
+                "of both in steps, or of both in epochs"
+            )
 
 
 def evaluation(kind: str, settings: dict[str, Json], task: str | None) -> EvaluationPlan:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -198,7 +199,7 @@ class FineTuneSpec(ChoiceSection):
             FineTune(
                 task=task_name(self.task),
                 strength=rate,
-                steps=self.steps if self.epochs is None else math.ceil(self.epochs * rows / self.batch),
+                steps=self.steps if self.epochs is None else _steps(self.epochs, rows, self.batch),
                 batch=self.batch,
                 schedule=self.schedule,
                 optimisation=self.optimisation,
@@ -225,6 +226,11 @@ class FineTuneSpec(ChoiceSection):
     def _check(self) -> "FineTuneSpec":
         self.modifications(_MANY_ROWS)
         return self
+
+
+def _steps(epochs: float, rows: int, batch: int) -> int:
+    """Of `epochs` as it is written: 1.1 x 10 is 11, not a little more."""
+    return math.ceil(Fraction(str(epochs)) * rows / batch)
 
 
 AnyModificationSpec = NoiseSpec | QuantiseSpec | PruneSpec | InterpolateSpec | FineTuneSpec

@@ -13,7 +13,7 @@ from pliant.modifications.adapters import require_peft
 from pliant.modifications.interpolate import Interpolate
 from pliant.modifications.merge import Parts
 from pliant.studies.asked import asked_of, with_asked
-from pliant.studies.cells import CellPlan, cells_of, evaluation
+from pliant.studies.cells import CellPlan, cells_of, check_names, evaluation
 from pliant.studies.ladder import Ladder
 from pliant.studies.materials import MaterialSpec, markov_language, open_materials
 from pliant.studies.members import Gathered, Members, described
@@ -137,7 +137,8 @@ def _groups(
     for subject in subjects:
         # two entries of modifications may name the same cell, such as a strength in two sweeps: it is one cell
         partners = partners_of(subject, subjects, spec)
-        planned = cells_of(spec, name, subject, partners, materials, shared)
+        planned = list(cells_of(spec, name, subject, partners, materials, shared))
+        check_names(planned)
         cells = tuple({cell.key: with_asked(cell, asked) for cell in planned}.values())
         yield GroupPlan(
             name=f"{name}, {subject.name}",

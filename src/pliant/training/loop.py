@@ -106,31 +106,34 @@ def train(
     """Take the updates `start` .. `stop - 1`, each on the next batch, in place, until one has `finished`.
 
     With `micro_batch` a forward pass takes that many rows, and their gradients add up to that of the whole batch.
-    `after_step` is told the loss of the batch before its update, without what `objective` adds.
+    `after_step` is told the loss of the batch before its update, without what `objective` adds. However it ends,
+    `model` is ready to evaluate and holds no gradients.
 
     Raises:
         Diverged: a loss or a gradient is NaN or infinite; the weights are left as they were before that update.
     """
-    model.train()
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    for step in range(start, stop):
-        batch = next(batches)
-        if micro_batch is None:
-            value = _backward(model, batch, forward, objective, step)
-        else:
-            value = _backward_in_parts(model, list(batch.split(micro_batch)), forward, objective, step, parameters)
-        norm = torch.nn.utils.clip_grad_norm_(parameters, clip_norm) if math.isfinite(value) else None
-        if norm is None or not math.isfinite(norm.item()):
+    model.train()
+    try:
+        for step in range(start, stop):
+            batch = next(batches)
+            if micro_batch is None:
+                value = _backward(model, batch, forward, objective, step)
+            else:
+                value = _backward_in_parts(model, list(batch.split(micro_batch)), forward, objective, step, parameters)
+            norm = torch.nn.utils.clip_grad_norm_(parameters, clip_norm) if math.isfinite(value) else None
+            if norm is None or not math.isfinite(norm.item()):
+                raise Diverged(step)
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(step)
+            optimizer.step()
             optimizer.zero_grad()
-            raise Diverged(step)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step)
-        optimizer.step()
+            after_step(step, value)
+            if finished(step):
+                break
+    finally:  # one model serves many trainings: a gradient left behind would join the first step of the next
         optimizer.zero_grad()
-        after_step(step, value)
-        if finished(step):
-            break
-    model.eval()
+        model.eval()
 
 
 def _backward(model: Any, batch: Batch, forward: Forward, objective: Objective, step: int) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pliant.studies.expectations import Expectation
 from pliant.studies.modification_spec import ModificationSpec
 from pliant.studies.recipes.recipe import Default, StudyRecipe
-from pliant.studies.signs.judged import Rule, on, plain
+from pliant.studies.signs.judged import Rule, on
 from pliant.studies.signs.noise import earlier_for_larger, noisy_loss_turns_up, sensitivity_rises
 from pliant.studies.signs.tuning import (
     every_rate,
@@ -77,7 +77,7 @@ def markov_study(*, seeds: tuple[int, ...] = SEEDS, scale: float = 1.0) -> Study
 
 
 def _claims(study: str) -> Callable[[str, Rule], Expectation]:
-    return lambda text, rule: Expectation(text=text, study=study, judge=on("cosine to zero", plain(rule)))
+    return lambda text, rule: Expectation(text=text, study=study, judge=on("cosine to zero", rule))
 
 
 def _noise_claims(study: str) -> tuple[Expectation, ...]:

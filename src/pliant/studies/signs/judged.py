@@ -15,11 +15,6 @@ def on(trajectory: str, rule: Rule, *, members: str = "annealed") -> Rule:
     return of_trajectory(trajectory, lambda found: rule(tuple(r for r in found if r.members == members)))
 
 
-def plain(rule: Rule) -> Rule:
-    """`rule` without fine-tunes by an adapter or a regulariser, which a study may hold beside the plain ones."""
-    return lambda found: rule(tuple(r for r in found if r.method is None))
-
-
 def of_trajectory(trajectory: str, rule: Rule) -> Rule:
     """`rule` on the readings of one trajectory alone."""
 
@@ -70,8 +65,8 @@ def rank(curve: Curve) -> float:
 
 
 def grows(ranks: Sequence[float]) -> tuple[bool, bool]:
-    """(all at least 0.8, one at 0 or below)"""
-    return min(ranks) >= 0.8, min(ranks) <= 0
+    """(all at least 0.8, one at 0 or below); a rank that is not defined, as of two budgets, is neither."""
+    return bool(ranks) and all(rho >= 0.8 for rho in ranks), any(rho <= 0 for rho in ranks)
 
 
 def listed(values: Iterable[float]) -> str:

@@ -53,10 +53,13 @@ def turns_later(method: str, rate: float) -> Rule:
 
 
 def _of(method: str, found: tuple[Reading, ...]) -> tuple[Sweep, tuple[Sweep, ...]]:
-    """The plain sweep, and those of `method`, amounts rising."""
+    """The plain sweep, and those of `method` that are otherwise the same, amounts rising."""
     every = sweeps(found)
     mine = sorted((sweep for sweep in every if sweep.method == method), key=lambda sweep: sweep.amount or 0.0)
-    plain = [sweep for sweep in every if sweep.method is None and mine and sweep.task == mine[0].task]
+    wanted = {(sweep.task, sweep.plain_label) for sweep in mine}
+    if len(wanted) > 1:
+        raise ValueError(f"{method} was run on several: {', '.join(sorted(label for _, label in wanted))}")
+    plain = [sweep for sweep in every if sweep.method is None and (sweep.task, sweep.label) in wanted]
     if not plain or not mine:
         raise ValueError(f"plain fine-tuning and {method} were not both run")
     return plain[0], tuple(mine)

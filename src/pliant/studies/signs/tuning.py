@@ -1,4 +1,4 @@
-"""Rules about fine-tuning on one ladder: at fixed rates, and at the rate tuned for each checkpoint."""
+"""Rules about plain fine-tuning on one ladder: at fixed rates, and at the rate tuned for each checkpoint."""
 
 import itertools
 from collections.abc import Callable, Mapping
@@ -194,22 +194,29 @@ def _difference(one: Curve, other: Curve, budget: float) -> Estimate:
 
 
 def _sweeps(found: tuple[Reading, ...]) -> tuple[Sweep, ...]:
-    mine = sweeps(found)
+    mine = sweeps(_plain(found))
     if not mine:
         raise ValueError("no sweep of learning rates is complete")
     return mine
 
 
+def _plain(found: tuple[Reading, ...]) -> tuple[Reading, ...]:
+    """Without other ways of fine-tuning, which a study may have been given beside: the signs are not about these."""
+    return tuple(r for r in found if r.method is None)
+
+
 def _sweep_on(task: str, found: tuple[Reading, ...]) -> Sweep:
-    mine = [sweep for sweep in sweeps(found) if sweep.task == task and sweep.method is None]
+    mine = [sweep for sweep in sweeps(_plain(found)) if sweep.task == task]
     if not mine:
         raise ValueError(f"{task} was not run")
+    if len({sweep.label for sweep in mine}) > 1:
+        raise ValueError(f"{task} was run in several ways: {', '.join(sorted({sweep.label for sweep in mine}))}")
     return mine[0]
 
 
 def _forgetting(found: tuple[Reading, ...]) -> dict[str, dict[float, Curve]]:
     """Label -> rate -> pre-training loss after minus before."""
-    everything = gather(found)
+    everything = gather(_plain(found))
     curves: dict[str, dict[float, Curve]] = {}
     for key, series in _tuning_series(everything, "pre-training loss"):
         base = base_of(key, everything)
@@ -221,7 +228,7 @@ def _forgetting(found: tuple[Reading, ...]) -> dict[str, dict[float, Curve]]:
 def _at_fixed_rates(found: tuple[Reading, ...], quantity: Quantity) -> dict[str, dict[float, Curve]]:
     """Label -> rate -> its curve over budgets, rates that diverged anywhere left out."""
     curves: dict[str, dict[float, Curve]] = {}
-    for key, series in _tuning_series(gather(found), quantity):
+    for key, series in _tuning_series(gather(_plain(found)), quantity):
         if not series.diverged():
             curves.setdefault(key.label, {})[key.strength] = series.curve()
     return curves
