@@ -168,3 +168,9 @@ def test_rows_of_another_set(name, row, complaint):
 
 def test_trec_as_its_authors_publish_it():
     assert PUBLIC_TASKS["trec"].sample({"text": "Who ?", "coarse_label": 3, "fine_label": 1}).responses == ("human",)
+
+
+def test_roles_of_another_naming_are_told():
+    row = {"messages": [{"role": "human", "content": "Odd?"}, {"role": "gpt", "content": "Yes."}]}
+    with pytest.raises(SampleError, match="the roles are gpt, human, expected assistant, system, tool, user; rename"):
+        sample_of(row, Columns())

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pliant.execution.engine import Event, Observer
@@ -145,7 +146,9 @@ class _Bar:
         ledger = self._ledger
         ledger.hear(event)
         if event.kind == "failed":
-            self._bar.console.print(f"[red]failed[/red] {ledger.labels[event.key]}: {event.error.splitlines()[0]}")
+            self._bar.console.print(
+                f"[red]failed[/red] {escape(ledger.labels[event.key] + ': ' + event.error.splitlines()[0])}"
+            )
         self._bar.update(
             self._task,
             completed=ledger.share,

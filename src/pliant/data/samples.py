@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 ASSISTANT = "assistant"
+ROLES = frozenset({"system", "user", ASSISTANT, "tool"})
 FORMS = "messages, or prompt and completion, or instruction and output, or chosen, or text"
 _SPEAKER = re.compile(r"\n\n(Human|Assistant):[ ]?")
 _ROLES = {"Human": "user", "Assistant": ASSISTANT}
@@ -119,7 +120,14 @@ def _has_dialogue(row: Mapping[str, Any]) -> bool:
 
 
 def _sample(messages: Sequence[Message]) -> Sample:
-    """Without what follows the last response: nothing there is learned."""
+    """Without what follows the last response: nothing there is learned.
+
+    Raises:
+        SampleError: roles of another naming, such as human and gpt.
+    """
+    roles = {message.role for message in messages}
+    if ASSISTANT not in roles and roles - ROLES:
+        raise SampleError(f"the roles are {', '.join(sorted(roles))}, expected {', '.join(sorted(ROLES))}; rename them")
     last = max((at for at, message in enumerate(messages, start=1) if message.role == ASSISTANT), default=0)
     return Sample(messages=tuple(messages[:last]))
 

@@ -29,7 +29,7 @@ def diagonal_fisher(model: Any, inputs: Int[Tensor, "rows length"], *, forward: 
     generator = torch.Generator().manual_seed(SEED)
     for row in inputs:
         score = _score(forward(model, row[None])[0].float(), generator)
-        gradients = torch.autograd.grad(score, list(tensors.values()))
+        gradients = torch.autograd.grad(score, list(tensors.values()), materialize_grads=True)
         for total, gradient in zip(sums.values(), gradients, strict=True):
             total.addcmul_(gradient, gradient)
     return {name: total.div_(inputs.numel()) for name, total in sums.items()}
