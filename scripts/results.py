@@ -83,7 +83,7 @@ def claims(recipe: str) -> Iterator[str]:
         yield f"| {claim.text} | **{agrees}** | {observed} | {evidence} |"
 
 
-def decay_table(study: str, task: str, budget: int, against: int) -> Iterator[str]:
+def decay_table(study: str, task: str, budget: int, against: int, fixed: Sequence[float]) -> Iterator[str]:
     """Tokens against decay: each quantity's rise on both kinds of members, and their difference at equal tokens."""
     found = load(study)
     last = format_tokens(budget)
@@ -93,7 +93,7 @@ def decay_table(study: str, task: str, budget: int, against: int) -> Iterator[st
     )
     for trajectory in dict.fromkeys(r.trajectory for r in found):
         mine = tuple(r for r in found if r.trajectory == trajectory)
-        for name, curves in _quantities(mine, task).items():
+        for name, curves in _quantities(mine, task, fixed).items():
             rises = [contrast(curves[members], budget=budget, against=against) for members in MEMBERS]
             apart = _apart(curves["annealed"], curves["undecayed trunk"], float(budget))
             cells = " | ".join(shown(estimate) for estimate in (*rises, apart))
@@ -101,8 +101,8 @@ def decay_table(study: str, task: str, budget: int, against: int) -> Iterator[st
         yield _matched_row(mine, trajectory, task, float(budget))
 
 
-def _quantities(found: Sequence[Reading], task: str) -> dict[str, dict[str, Curve]]:
-    """Quantity -> members -> its curve."""
+def _quantities(found: Sequence[Reading], task: str, fixed: Sequence[float] = ()) -> dict[str, dict[str, Curve]]:
+    """Quantity -> members -> its curve; fine-tuning at the tuned rate, the reused one, and each of `fixed`."""
     everything = gather(found)
     by_name: dict[str, dict[str, Curve]] = {}
     for key, series in everything.items():
@@ -115,6 +115,11 @@ def _quantities(found: Sequence[Reading], task: str) -> dict[str, dict[str, Curv
     for sweep in sweeps(found):
         for name, of in _TUNED.items():
             by_name.setdefault(f"{task}, {name}", {})[sweep.members] = of(sweep)
+    for key, series in everything.items():
+        loss = "task loss" if key.evaluation == "task-loss" else "pre-training loss"
+        shown_split = key.split == "test" and key.metric == "loss_nats"
+        if key.modification == "fine-tune" and key.strength in fixed and shown_split:
+            by_name.setdefault(f"{task}, fixed rate {key.strength:g}: {loss}", {})[key.members] = series.curve()
     return by_name
 
 
@@ -205,8 +210,8 @@ TABLES: Mapping[str, Callable[[], Iterator[str]]] = {
     "claims fig4 markov": lambda: claims("springer2025-fig4-markov-mini"),
     "claims tokens-or-decay": lambda: claims("tokens-or-decay"),
     "claims tokens-or-decay-text": lambda: claims("tokens-or-decay-text"),
-    "decay markov": lambda: decay_table("tokens-or-decay-markov", "skip", 2_621_440, 655_360),
-    "decay text": lambda: decay_table("tokens-or-decay-text", "python", 3_276_800, 819_200),
+    "decay markov": lambda: decay_table("tokens-or-decay-markov", "skip", 2_621_440, 655_360, (0.004, 0.032)),
+    "decay text": lambda: decay_table("tokens-or-decay-text", "python", 3_276_800, 819_200, (0.016, 0.064)),
 }
 
 
