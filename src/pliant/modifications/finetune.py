@@ -106,15 +106,21 @@ class FineTune:
     @property
     def label(self) -> str:
         method = self.adapter or self.regulariser
-        length = f"{self.epochs:g} epochs" if self.epochs is not None else f"{self.steps} steps"
         parts = [
             f"fine-tune {self.task}",
-            length if self.epochs is not None or self.steps != STEPS else "",
+            self.length,
             "bf16" if self.precision is not None else "",
             self.stop_early.label if self.stop_early is not None else "",
             method.label if method is not None else "",
         ]
         return ", ".join(part for part in parts if part)
+
+    @property
+    def length(self) -> str:
+        """ "3 epochs" or "30 steps", as it was asked for; nothing for the default."""
+        if self.epochs is not None:
+            return "1 epoch" if self.epochs == 1 else f"{self.epochs:g} epochs"
+        return f"{self.steps} steps" if self.steps != STEPS else ""
 
     @property
     def trained(self) -> "FineTune":
