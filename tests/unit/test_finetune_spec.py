@@ -51,7 +51,7 @@ def test_epochs_are_whole_steps_that_see_at_least_as_many_rows(
     made = only(study({"epochs": epochs, "batch": batch}), rows)
     assert made.steps == steps
     assert steps * batch >= epochs * rows > (steps - 1) * batch
-    assert made.label == f"fine-tune skip, {epochs:g} epochs"
+    assert made.label == "fine-tune skip, " + ("1 epoch" if epochs == 1 else f"{epochs:g} epochs")
 
 
 def test_a_hundred_steps_are_the_default() -> None:
