@@ -34,7 +34,11 @@ def fetched(folder: Path, names: str, holds: int = 1, **acts: str) -> list[Task]
 
 def do(payload: dict[str, str], progress: Progress) -> None:
     attempt = note(payload, "begin")
-    _ACTS[payload["act"]](attempt, progress)
+    act, _, other = payload["act"].partition(":")
+    if act == "wait for":
+        _wait_for(Path(payload["folder"]), other)
+    else:
+        _ACTS[act](attempt, progress)
     note(payload, "end")
 
 
@@ -88,6 +92,15 @@ def _killed_afterwards(attempt: int, progress: Progress) -> None:
 
 def _slow(attempt: int, progress: Progress) -> None:
     time.sleep(1.0)
+
+
+def _wait_for(folder: Path, other: str) -> None:
+    """Until the chore `other` has ended, which it does only if it runs beside this one."""
+    give_up = time.monotonic() + 60
+    while not any(line[:2] == [other, "end"] for line in lines(folder)):
+        if time.monotonic() > give_up:
+            raise UserError(f"{other} did not end")
+        time.sleep(0.01)
 
 
 def _endless(attempt: int, progress: Progress) -> None:
