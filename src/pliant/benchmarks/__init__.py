@@ -1,0 +1,1 @@
+"""pliant against what people would run otherwise: the same weights and data, in turns, in one run."""
