@@ -49,13 +49,14 @@ def contestants(
         pairs = [(("", ""), list(one.context), list(one.continuation)) for one in requests]
 
         def run() -> None:
-            with contextlib.redirect_stderr(open(os.devnull, "w")):  # noqa: SIM115
+            with open(os.devnull, "w") as silence, contextlib.redirect_stderr(silence):
                 found[name] = [nats for nats, _ in theirs._loglikelihood_tokens(pairs, disable_tqdm=True)]
 
         return run
 
     theirs = {f"lm-eval, batch {batch}": batch for batch in LM_EVAL_BATCHES}
-    return {OURS: ours} | {name: lm_eval(name, batch) for name, batch in theirs.items()}
+    runners: dict[str, Callable[[], object]] = {OURS: ours}
+    return runners | {name: lm_eval(name, batch) for name, batch in theirs.items()}
 
 
 def measure(scale: Scale, tell: Tell) -> Row:
