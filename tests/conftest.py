@@ -14,6 +14,8 @@ os.environ |= {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
+    # Tests that give pliant a cache of their own, and the processes they start, share what numba compiled.
+    "NUMBA_CACHE_DIR": os.environ.get("NUMBA_CACHE_DIR", str(Path.home() / ".cache" / "pliant")),
 }
 
 import jaxtyping

@@ -13,6 +13,7 @@ from pliant.modifications.finetune import FineTune, Ground, finetuned_variant
 from pliant.modifications.sweep import sweeps_pay
 from pliant.modifications.variant import Variant, keep_base
 from pliant.records.identity import identity
+from pliant.records.numerics import Numerics
 from pliant.training.decoder import lean_logits
 from pliant.training.early_stop import EarlyStop, Lowest
 from pliant.training.schedules import Schedule
@@ -101,8 +102,8 @@ def test_it_has_a_name_and_an_identity_of_its_own_and_is_trained_alone() -> None
     stopping = dataclasses.replace(plain, stop_early=STOP)
     assert (plain.label, stopping.label) == ("fine-tune t, 200 steps", "fine-tune t, 200 steps, stop early 5 x 2")
     assert identity(stopping) == identity(plain) | {"stop_early": {"type": "EarlyStop", "every": 5, "patience": 2}}
-    assert sweeps_pay(plain, tiny.model(), task())
-    assert not sweeps_pay(stopping, tiny.model(), task())
+    assert sweeps_pay(plain, tiny.model(), task(), Numerics())
+    assert not sweeps_pay(stopping, tiny.model(), task(), Numerics())
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from pliant.modifications.finetune import FineTune, finetuned_variant
 from pliant.modifications.ground import Ground
 from pliant.modifications.sweep import sweeps_pay
 from pliant.modifications.variant import keep_base
+from pliant.records.numerics import Numerics
 from pliant.training.decoder import keeps_segments_apart, lean_logits, packed_positions, transformers_logits
 from pliant.training.task_batches import mean_loss
 
@@ -117,8 +118,8 @@ def test_the_loss_of_packed_rows_is_that_of_their_examples() -> None:
 
 def test_packed_rows_are_not_trained_side_by_side() -> None:
     settings, model = FineTune(task="t", strength=0.01, batch=4), tiny.model()
-    assert sweeps_pay(settings, model, packed_task(packed=False))
-    assert not sweeps_pay(settings, model, packed_task())
+    assert sweeps_pay(settings, model, packed_task(packed=False), Numerics())
+    assert not sweeps_pay(settings, model, packed_task(), Numerics())
 
 
 def bloom() -> Any:

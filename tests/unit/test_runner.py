@@ -77,7 +77,7 @@ def test_the_language_changed_in_one_folder_trains_new_weights(folder: Path):
 
 
 def test_the_numerics_plan_of_the_folder_stays(folder: Path):
-    assert settle(tiny(), folder, {}).numerics == Numerics()
+    assert settle(tiny(), folder, {}).numerics == Numerics(kernel="lanes")
     file = folder / "study.yaml"
     before = yaml.safe_load(file.read_text())
     file.write_text(yaml.safe_dump(before | {"numerics": before["numerics"] | {"evaluation_batch_tokens": 64}}))

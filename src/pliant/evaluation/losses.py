@@ -10,8 +10,9 @@ from jaxtyping import Float, Int
 
 from pliant.data.tasks import EncodedSplit
 from pliant.records.record import Measurement
-from pliant.training.cross_entropy import IGNORED, cross_entropies
+from pliant.training.cross_entropy import IGNORED
 from pliant.training.decoder import Forward
+from pliant.training.target_losses import KernelForward, target_losses
 
 BLOCK_ROWS = 16
 """Rows of one block: intervals over text resample blocks, so a block must be long enough to be one sample."""
@@ -56,9 +57,10 @@ def _row_sums(
     model: Any, split: EncodedSplit, forward: Forward, batch_tokens: int
 ) -> tuple[Float[np.ndarray, " rows"], Int[np.ndarray, " rows"]]:
     sums = []
+    batch_tokens = split.inputs.size if isinstance(forward, KernelForward) else batch_tokens  # a row at a time anyway
     with torch.inference_mode():
         for inputs, targets in _batches(split, batch_tokens, model):
-            sums.append(cross_entropies(forward(model, inputs), targets).double().sum(dim=1).cpu().numpy())
+            sums.append(target_losses(forward, model, inputs, targets).double().sum(dim=1).cpu().numpy())
     return np.concatenate(sums), (split.targets != IGNORED).sum(axis=1)
 
 

@@ -9,6 +9,8 @@ from pliant.modifications.finetune import FineTune
 from pliant.modifications.tuned import Tuned
 from pliant.modifications.variant import Variant
 from pliant.records.identity import Json
+from pliant.records.numerics import Numerics
+from pliant.training.by_kernel.layout import kernel_fits
 from pliant.training.stack import Trained, stacking_pays, train_stack
 from pliant.training.task_batches import shuffled_batches
 
@@ -18,19 +20,24 @@ def in_one_sweep(first: FineTune, second: FineTune) -> bool:
     return replace(first, strength=0.0) == replace(second, strength=0.0)
 
 
-def sweeps_pay(settings: FineTune, model: Any, task: EncodedTask) -> bool:
-    """Whether `settings` is better run stacked with the other rates of its sweep; rate 0 needs no run at all, and
-    packed rows go through transformers, one rate after the other."""
+def sweeps_pay(settings: FineTune, model: Any, task: EncodedTask, numerics: Numerics) -> bool:
+    """Whether `settings` is better run with the other rates of its sweep; rate 0 needs no run at all, and packed rows
+    go through transformers, one rate after the other."""
     split = task.splits["train"]
-    return (
-        settings.plain
-        and settings.strength > 0
-        and split.segments is None
-        and stacking_pays(model, settings.batch * split.inputs.shape[1])
-    )
+    if not settings.plain or settings.strength == 0 or split.segments is not None:
+        return False
+    if by_kernel(model, numerics):
+        return True
+    return numerics.sweep == "stacked" and stacking_pays(model, settings.batch * split.inputs.shape[1])
 
 
-def train_sweep(settings: Sequence[FineTune], model: Any, task: EncodedTask, seed: int) -> list[Trained]:
+def by_kernel(model: Any, numerics: Numerics) -> bool:
+    return numerics.kernel == "lanes" and kernel_fits(model)
+
+
+def train_sweep(
+    settings: Sequence[FineTune], model: Any, task: EncodedTask, seed: int, numerics: Numerics
+) -> list[Trained]:
     """Fine-tune a copy of `model` at the rate of each of `settings`, which differ in nothing else."""
     shared = settings[0]
     assert all(in_one_sweep(shared, other) for other in settings), "a sweep varies the rate alone"
@@ -41,6 +48,10 @@ def train_sweep(settings: Sequence[FineTune], model: Any, task: EncodedTask, see
     device = next(model.parameters()).device
     batches = shuffled_batches(task.splits["train"], shared.batch, seed, device)
     rates = [at(one.strength) for one in settings]
+    if by_kernel(model, numerics):
+        from pliant.training.by_kernel.learner import train_copies
+
+        return train_copies(model, rates, shared.optimisation, batches, shared.steps)
     return train_stack(model, rates, shared.optimisation, batches, shared.steps)
 
 

@@ -11,12 +11,13 @@ class Numerics:
     The same plan, library versions and kind of processor give the same bytes; elsewhere results agree within
     tolerance. `forward` lean uses pliant's own forward pass where there is one for the class;
     `sweep` stacked trains the rates of a sweep side by side where that pays;
-    `evaluation_batch_tokens` is the tokens of one forward pass when evaluating.
+    `kernel` lanes computes tiny models, forward and backward, in one compiled loop where they are of the shape that it
+    takes; `evaluation_batch_tokens` is the tokens of one forward pass when evaluating.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
     IDENTITY: ClassVar = frozenset(
-        {"threads", "dtype", "device", "attention", "forward", "sweep", "evaluation_batch_tokens"}
+        {"threads", "dtype", "device", "attention", "forward", "sweep", "kernel", "evaluation_batch_tokens"}
     )
     RUNTIME: ClassVar[frozenset[str]] = frozenset()
 
@@ -26,11 +27,16 @@ class Numerics:
     attention: Literal["sdpa", "eager"] = "sdpa"
     forward: Literal["lean", "transformers"] = "lean"
     sweep: Literal["stacked", "single"] = "stacked"
+    kernel: Literal["lanes"] | None = None
     evaluation_batch_tokens: int = 2048
 
     def __post_init__(self) -> None:
         for name in ("threads", "evaluation_batch_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.kernel is not None and (self.device != "cpu" or self.forward != "lean"):
+            raise ValueError(
+                "kernel: lanes has an effect with device: cpu and forward: lean only; set them, or leave it out"
+            )
         if self.attention == "eager" and self.forward == "lean":
             raise ValueError("attention: eager has an effect with forward: transformers only; set both")

@@ -25,7 +25,7 @@ from pliant.studies.memory import is_out_of_memory
 from pliant.studies.own_tokenizer import check_own_tokenizer
 from pliant.studies.plan import GroupPlan
 from pliant.studies.variants import Bench, together, variants
-from pliant.training.decoder import choose_forward
+from pliant.training.target_losses import planned_forward
 
 ATTEMPTS = 2
 
@@ -97,7 +97,7 @@ def _set_up(job: GroupJob, store: Store, todo: Sequence[CellPlan]) -> Bench:
         checkpoint=checkpoint,
         materials=materials,
         base=keep_base(checkpoint.model, checkpoint.stored),
-        forward=choose_forward(checkpoint.model, job.numerics.forward),
+        forward=planned_forward(checkpoint.model, job.numerics),
         partners=job.group.partners,
         todo=todo,
         tuned={},

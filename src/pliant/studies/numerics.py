@@ -13,6 +13,7 @@ from pliant.records.numerics import Numerics
 from pliant.studies.members import Gathered, Members, described, parameters_of
 from pliant.studies.memory import batch_that_fits, free_bytes
 from pliant.studies.spec import SpecError, StudySpec, TrajectorySpec
+from pliant.training.by_kernel.probe import kernel_works
 
 TINY_PARAMETERS = 1_000_000
 """Below this an accelerator is idle between launches, and a second thread costs more than it does."""
@@ -31,7 +32,7 @@ def choose_numerics(spec: StudySpec, gathered: Gathered) -> Numerics:
         return spec.numerics
     largest = max(_parameters(entry, spec, gathered) for entry in spec.trajectories)
     if largest < TINY_PARAMETERS:
-        return spec.numerics
+        return replace(spec.numerics, kernel="lanes") if kernel_works() else spec.numerics
     if torch.cuda.is_available():
         chosen = replace(spec.numerics, device="cuda")
     elif torch.backends.mps.is_available():

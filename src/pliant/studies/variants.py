@@ -80,7 +80,7 @@ def together(cells: Sequence[CellPlan]) -> list[CellPlan]:
 def _finetuned(bench: Bench, cell: CellPlan, settings: FineTune) -> Iterator[Variant]:
     model, task = bench.checkpoint.model, bench.materials.tasks[settings.task]
     mine = (settings.trained, cell.seed)
-    if bench.numerics.sweep == "stacked" and sweeps_pay(settings.trained, model, task):
+    if sweeps_pay(settings.trained, model, task, bench.numerics):
         return tuned_variant(_once(bench, cell, lambda: _sweep(bench, *mine)), settings, model, bench.base)
     ground = Ground(
         task=task,
@@ -118,7 +118,7 @@ def _sweep(bench: Bench, settings: FineTune, seed: int) -> dict[Training, Tuned]
     wanted = {_training(cell): None for cell in bench.todo}
     sweep = [one for one in wanted if one is not None and one[1] == seed and _beside(one[0], settings)]
     task = bench.materials.tasks[settings.task]
-    trained = train_sweep([one for one, _ in sweep], bench.checkpoint.model, task, seed)
+    trained = train_sweep([one for one, _ in sweep], bench.checkpoint.model, task, seed, bench.numerics)
     return {one: swept(copy) for one, copy in zip(sweep, trained, strict=True)}
 
 

@@ -1,0 +1,1 @@
+"""Tiny models trained and evaluated by `pliant.kernel`."""

@@ -1,0 +1,29 @@
+"""Whether the kernel works on this machine: asked once, when a study is created."""
+
+from functools import cache
+
+import numpy as np
+import torch
+
+AGREES = 1e-5
+
+
+@cache
+def kernel_works() -> bool:
+    """Whether numba is here, compiles the kernel, and the losses of a small model agree with those of torch.
+
+    About ten seconds the first time on a machine; later what was compiled is read in a second.
+    """
+    try:
+        from pliant.training.by_kernel.losses import kernel_losses
+    except ImportError:
+        return False
+    from pliant.checkpoints.architecture import Architecture, build_model
+    from pliant.training.cross_entropy import cross_entropies
+    from pliant.training.decoder import lean_logits
+
+    model = build_model(Architecture(width=8, layers=1, heads=1, feed_forward=16, context=16), 16, 0).eval()
+    tokens = torch.from_numpy(np.random.default_rng(0).integers(0, 16, size=(2, 17)))
+    with torch.inference_mode():
+        plain = cross_entropies(lean_logits(model, tokens[:, :-1]), tokens[:, 1:])
+        return bool((kernel_losses(model, tokens[:, :-1], tokens[:, 1:]) - plain).abs().max() < AGREES)
