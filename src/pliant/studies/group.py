@@ -101,7 +101,6 @@ def _set_up(job: GroupJob, store: Store, todo: Sequence[CellPlan]) -> Bench:
         base=keep_base(checkpoint.model, checkpoint.stored),
         forward=choose_forward(checkpoint.model, job.numerics.forward),
         partners=job.group.partners,
-        todo=todo,
         sharing=sharing(todo),
         tuned={},
         fishers={},

@@ -31,7 +31,7 @@ Training = tuple[FineTune, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Bench:
-    """The opened checkpoint, what to measure it on, its partners, the cells to do and which of them share a training,
+    """The opened checkpoint, what to measure it on, its partners, which cells to do share a training,
     what was trained ahead or is shared by several cells, the Fisher information of the base by the tokens it was
     estimated on, and what the base puts out, by the evaluation that compares with it."""
 
@@ -42,7 +42,6 @@ class Bench:
     base: Mapping[str, Tensor]
     forward: Forward
     partners: Mapping[str, Parts]
-    todo: Sequence[CellPlan]
     sharing: Mapping[Training, Sequence[CellPlan]]
     tuned: dict[Training, Tuned]
     fishers: dict[int, Mapping[str, Tensor]]
