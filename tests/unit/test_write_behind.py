@@ -31,9 +31,13 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_written(tmp_path: Path, mon
 
 
 def test_an_error_in_between_is_told_first_and_what_was_handed_over_is_kept(tmp_path: Path):
-    with pytest.raises(ValueError, match="of the computation"), WriteBehind() as write:
-        write(tmp_path / "a.json", "{}")
-        raise ValueError("of the computation")
+    def cell() -> None:
+        with WriteBehind() as write:
+            write(tmp_path / "a.json", "{}")
+            raise ValueError("of the computation")
+
+    with pytest.raises(ValueError, match="of the computation"):
+        cell()
     assert (tmp_path / "a.json").read_text() == "{}"
 
 
