@@ -186,3 +186,13 @@ def test_a_full_disk_is_one_line_naming_the_file_and_other_errors_pass(tmp_path:
         raise PermissionError(errno.EACCES, "no")
     with pytest.raises(RuntimeError), naming_a_full_disk(tmp_path):
         raise RuntimeError("something else")
+
+
+def test_what_need_not_last_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    waited: list[int] = []
+    monkeypatch.setattr(os, "fsync", waited.append)
+    store = Store(tmp_path)
+    store.write_run("cell", {"error": ""})
+    assert (store.read_run("cell"), waited) == ({"error": ""}, [])
+    store.write("cell", "loss", record())
+    assert len(waited) == 1

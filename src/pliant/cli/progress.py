@@ -33,7 +33,9 @@ class Ledger:
     def __init__(self, schedule: "Schedule", workers: int) -> None:
         self.costs = {task.key: max(task.cost_seconds, 1e-3) for task in schedule.tasks}
         self.labels = {task.key: task.label for task in schedule.tasks}
-        self.shares = dict.fromkeys(self.costs, 0.0)
+        self._shares = dict.fromkeys(self.costs, 0.0)
+        self._total = sum(self.costs.values())
+        self._done = 0.0
         self.figures: Mapping[str, float] = {}
         self.label = ""
         self.finished = 0
@@ -43,22 +45,26 @@ class Ledger:
     def hear(self, event: Event) -> None:
         self.label = self.labels[event.key]
         if event.kind == "progress":
-            self.shares[event.key] = event.share
+            self._reach(event.key, event.share)
             self.figures = event.figures
         if event.kind in ("finished", "failed", "skipped"):
-            self.shares[event.key] = 1.0
+            self._reach(event.key, 1.0)
             self.finished += 1
+
+    def _reach(self, key: str, share: float) -> None:
+        """Kept up to date rather than summed: it is asked for at every event."""
+        self._done += self.costs[key] * (share - self._shares[key])
+        self._shares[key] = share
 
     @property
     def share(self) -> float:
-        done = sum(self.costs[key] * share for key, share in self.shares.items())
-        return done / sum(self.costs.values())
+        return self._done / self._total
 
     @property
     def seconds_left(self) -> float:
         """From the pace so far; before anything is done, from the estimate alone."""
         elapsed = time.monotonic() - self._begun
-        estimate = sum(self.costs.values()) / self._workers
+        estimate = self._total / self._workers
         if self.share < 0.02:
             return max(0.0, estimate - elapsed)
         return elapsed * (1 - self.share) / self.share

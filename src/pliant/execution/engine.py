@@ -84,17 +84,23 @@ def check_needs(tasks: Sequence[Task]) -> None:
     assert all(need in keys for task in tasks for need in task.needs), "a need names no task"
 
 
+def dependants(tasks: Sequence[Task]) -> dict[str, list[Task]]:
+    """For each task those that need it, in the order given."""
+    found: dict[str, list[Task]] = {task.key: [] for task in tasks}
+    for task in tasks:
+        for need in dict.fromkeys(task.needs):
+            found[need].append(task)
+    return found
+
+
 def critical_path(tasks: Sequence[Task]) -> dict[str, float]:
     """For each task its own cost plus the longest chain of costs that waits for it, in seconds."""
-    dependants: dict[str, list[Task]] = {task.key: [] for task in tasks}
-    for task in tasks:
-        for need in task.needs:
-            dependants[need].append(task)
+    waiting = dependants(tasks)
     lengths: dict[str, float] = {}
 
     def length(task: Task) -> float:
         if task.key not in lengths:
-            lengths[task.key] = task.cost_seconds + max((length(d) for d in dependants[task.key]), default=0.0)
+            lengths[task.key] = task.cost_seconds + max((length(d) for d in waiting[task.key]), default=0.0)
         return lengths[task.key]
 
     # needs come before dependants in a plan, so walking backwards keeps the recursion shallow

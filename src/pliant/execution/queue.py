@@ -1,8 +1,9 @@
 """Which tasks of a run can start now: what they need has ended, and there is room for what they bring."""
 
 from collections.abc import Sequence
+from heapq import heappop, heappush
 
-from pliant.execution.engine import Event, Lane, Observer, Task, TaskFailure, check_needs, critical_path
+from pliant.execution.engine import Event, Lane, Observer, Task, TaskFailure, check_needs, critical_path, dependants
 
 ATTEMPTS = 2
 
@@ -18,28 +19,36 @@ class Queue:
         check_needs(tasks)
         self._rank = critical_path(tasks)
         self._waiting = {task.key: task for task in tasks}
-        self._done: set[str] = set()
-        self._ended: set[str] = set()
+        self._needs = {task.key: set(task.needs) for task in tasks}
+        self._dependants = dependants(tasks)
+        self._ready: dict[Lane, list[tuple[float, int, str]]] = {"work": [], "fetch": []}
+        self._place = {task.key: number for number, task in enumerate(tasks)}
+        self._first = 0
         self._attempts: dict[str, int] = {}
         self._room = room
         self._held: dict[str, Task] = {}
         self.failures: list[TaskFailure] = []
+        for task in tasks:
+            self._if_ready(task, self._place[task.key])
 
     def next(self, lane: Lane) -> Task | None:
         """Take the task of `lane` that starts now; None where nothing can."""
-        ready = [task for task in self._waiting.values() if task.lane == lane and self._is_ready(task)]
-        if not ready:
+        ready = self._ready[lane]
+        while ready and ready[0][2] not in self._waiting:  # given up
+            heappop(ready)
+        if not ready or not self._fits(task := self._waiting[ready[0][2]]):
             return None
-        task = max(ready, key=lambda candidate: self._rank[candidate.key]) if lane == "work" else _in_order(ready)
-        if not self._fits(task):
-            return None
+        heappop(ready)
         del self._waiting[task.key]
         if task.holds:
             self._held[task.key] = task
         return task
 
-    def _is_ready(self, task: Task) -> bool:
-        return (self._ended if task.cleans_up else self._done).issuperset(task.needs)
+    def _if_ready(self, task: Task, place: int) -> None:
+        """Line `task` up where it needs nothing more; in the fetch lane cleaning up comes before bringing more."""
+        if not self._needs[task.key]:
+            rank = -self._rank[task.key] if task.lane == "work" else float(not task.cleans_up)
+            heappush(self._ready[task.lane], (rank, place, task.key))
 
     def _fits(self, task: Task) -> bool:
         if self._room is None or not task.holds or task.key in self._held:
@@ -47,19 +56,20 @@ class Queue:
         return sum(held.holds for held in self._held.values()) + task.holds <= self._room
 
     def succeeded(self, task: Task) -> None:
-        self._done.add(task.key)
-        self._end(task)
+        self._end(task, done=True)
 
     def failed(self, task: Task, error: str, user_error: bool, observer: Observer) -> None:
         attempts = self._attempts[task.key] = self._attempts.get(task.key, 0) + 1
         if attempts < ATTEMPTS and not user_error:
             self._waiting = {task.key: task, **self._waiting}  # first again: it may hold the room that others wait for
+            self._first -= 1
+            self._if_ready(task, self._first)
             return
         self._fail(task, error, attempts, user_error, observer)
 
     def give_up(self, observer: Observer) -> bool:
         """When nothing runs and nothing starts: fail the first task that needs more room at once than there is."""
-        stuck = next((task for task in self._waiting.values() if task.holds and self._is_ready(task)), None)
+        stuck = next((task for task in self._waiting.values() if task.holds and not self._needs[task.key]), None)
         if stuck is None:
             return False
         del self._waiting[stuck.key]
@@ -78,24 +88,22 @@ class Queue:
         failure = TaskFailure(key=task.key, label=task.label, error=error, attempts=attempts, user_error=user_error)
         self.failures.append(failure)
         observer(Event(kind="failed", key=task.key, error=error))
-        self._end(task)
+        self._end(task, done=False)
         self._skip_dependants(task, observer)
 
-    def _end(self, task: Task) -> None:
-        self._ended.add(task.key)
+    def _end(self, task: Task, *, done: bool) -> None:
         self._held = {key: held for key, held in self._held.items() if held.until != task.key}
+        for other in self._dependants[task.key]:
+            if done or other.cleans_up:
+                self._needs[other.key].discard(task.key)
+                self._if_ready(other, self._place[other.key])
 
     def _skip_dependants(self, failed: Task, observer: Observer) -> None:
-        for task in [t for t in self._waiting.values() if failed.key in t.needs and not t.cleans_up]:
-            if self._waiting.pop(task.key, None) is None:
+        for task in self._dependants[failed.key]:
+            if task.cleans_up or self._waiting.pop(task.key, None) is None:
                 continue
             error = f"not started, because {failed.label} failed"
             self.failures.append(TaskFailure(key=task.key, label=task.label, error=error, attempts=0))
             observer(Event(kind="skipped", key=task.key, error=error))
-            self._end(task)
+            self._end(task, done=False)
             self._skip_dependants(task, observer)
-
-
-def _in_order(ready: Sequence[Task]) -> Task:
-    """Cleaning up comes before bringing more; else as given."""
-    return next((task for task in ready if task.cleans_up), ready[0])

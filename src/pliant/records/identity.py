@@ -52,7 +52,14 @@ def _plain(value: object) -> Json:
 
 def canonical_json(value: Json) -> str:
     """JSON with sorted keys, no spaces, and non-finite floats as the strings "nan", "inf", "-inf"."""
-    return json.dumps(_finite(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    try:
+        return _dumps(value)
+    except ValueError:  # a float that is not finite: few records hold one, and looking for it costs most of the time
+        return _dumps(_finite(value))
+
+
+def _dumps(value: Json) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
 def _finite(value: Json) -> Json:

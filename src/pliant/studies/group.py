@@ -11,7 +11,8 @@ from pliant.checkpoints.about import CheckpointError
 from pliant.checkpoints.folder import Checkpoint
 from pliant.checkpoints.resident import Resident
 from pliant.execution.engine import Progress, UserError
-from pliant.execution.store import Store
+from pliant.execution.store import Store, Write
+from pliant.execution.write_behind import WriteBehind
 from pliant.modifications.merge import open_parts
 from pliant.modifications.variant import Variant, keep_base, restore
 from pliant.records.identity import Json
@@ -24,7 +25,7 @@ from pliant.studies.measure import Scene, measure
 from pliant.studies.memory import is_out_of_memory
 from pliant.studies.own_tokenizer import check_own_tokenizer
 from pliant.studies.plan import GroupPlan
-from pliant.studies.variants import Bench, together, variants
+from pliant.studies.variants import Bench, sharing, together, variants
 from pliant.training.target_losses import planned_forward
 
 ATTEMPTS = 2
@@ -62,9 +63,10 @@ def measure_group(job: GroupJob, progress: Progress) -> None:
         if not is_out_of_memory(error):
             raise
         raise UserError(f"{job.group.name} does not fit into memory on {job.numerics.device} in fp32") from error
-    for done, cell in enumerate(todo):
-        _attempt(bench, cell)
-        progress((done + 1) / len(todo), {"cells": float(done + 1)})
+    with WriteBehind() as write:
+        for done, cell in enumerate(todo):
+            _attempt(bench, cell, write)
+            progress((done + 1) / len(todo), {"cells": float(done + 1)})
 
 
 def release_model() -> None:
@@ -99,7 +101,7 @@ def _set_up(job: GroupJob, store: Store, todo: Sequence[CellPlan]) -> Bench:
         base=keep_base(checkpoint.model, checkpoint.stored),
         forward=planned_forward(checkpoint.model, job.numerics),
         partners=job.group.partners,
-        todo=todo,
+        sharing=sharing(todo),
         tuned={},
         fishers={},
         references={},
@@ -133,13 +135,13 @@ def _check_weights(store: Store, group: GroupPlan, weights: str) -> None:
                     )
 
 
-def _attempt(bench: Bench, cell: CellPlan) -> None:
+def _attempt(bench: Bench, cell: CellPlan, write: Write) -> None:
     """Measure one cell, a second time if the first fails; how it went is in run.json either way."""
     started, begun, error, attempts = time.time(), time.monotonic(), "", 0
     while attempts < ATTEMPTS:
         attempts += 1
         try:
-            _write_records(bench, cell)
+            _write_records(bench, cell, write)
             error = ""
             break
         except OSError:
@@ -174,7 +176,7 @@ def _smaller_batch(bench: Bench) -> str:
     )
 
 
-def _write_records(bench: Bench, cell: CellPlan) -> None:
+def _write_records(bench: Bench, cell: CellPlan, write: Write) -> None:
     wanted = missing(bench.store, cell)
     found: dict[str, list[Measurement]] = {evaluation.key: [] for evaluation in wanted}
     details: dict[str, Json] = {}
@@ -206,7 +208,7 @@ def _write_records(bench: Bench, cell: CellPlan) -> None:
             measurements=tuple(found[evaluation.key]),
             details=details,
         )
-        bench.store.write(cell.key, evaluation.key, record)
+        bench.store.write(cell.key, evaluation.key, record, write)
     if refused:
         raise ValueError("; ".join(dict.fromkeys(refused.values())))
 

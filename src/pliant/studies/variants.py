@@ -1,6 +1,6 @@
 """How each theta' of a cell is made on the opened checkpoint."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,9 +31,9 @@ Training = tuple[FineTune, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Bench:
-    """The opened checkpoint, what to measure it on, its partners, the cells to do, what was trained ahead or is shared
-    by several cells, the Fisher information of the base by the tokens it was estimated on, and what the base puts out,
-    by the evaluation that compares with it."""
+    """The opened checkpoint, what to measure it on, its partners, which cells to do share a training,
+    what was trained ahead or is shared by several cells, the Fisher information of the base by the tokens it was
+    estimated on, and what the base puts out, by the evaluation that compares with it."""
 
     store: Store
     numerics: Numerics
@@ -42,7 +42,7 @@ class Bench:
     base: Mapping[str, Tensor]
     forward: Forward
     partners: Mapping[str, Parts]
-    todo: Sequence[CellPlan]
+    sharing: Mapping[Training, Sequence[CellPlan]]
     tuned: dict[Training, Tuned]
     fishers: dict[int, Mapping[str, Tensor]]
     references: dict[str, Sequence[Any]]
@@ -69,12 +69,21 @@ def variants(bench: Bench, cell: CellPlan) -> Iterator[Variant]:
     return iter([Variant()])
 
 
-def together(cells: Sequence[CellPlan]) -> list[CellPlan]:
+def together(cells: Iterable[CellPlan]) -> list[CellPlan]:
     """`cells` in order, those that share a training next to one another, so that few are kept at a time."""
-    first: dict[Training | str, int] = {}
-    for number, cell in enumerate(cells):
-        first.setdefault(_training(cell) or cell.key, number)
-    return sorted(cells, key=lambda cell: first[_training(cell) or cell.key])
+    groups: dict[Training | str, list[CellPlan]] = {}
+    for cell in cells:
+        groups.setdefault(_training(cell) or cell.key, []).append(cell)
+    return [cell for group in groups.values() for cell in group]
+
+
+def sharing(cells: Iterable[CellPlan]) -> dict[Training, list[CellPlan]]:
+    """The fine-tunes among `cells` by the training that they start from."""
+    shared: dict[Training, list[CellPlan]] = {}
+    for cell in cells:
+        if (training := _training(cell)) is not None:
+            shared.setdefault(training, []).append(cell)
+    return shared
 
 
 def _finetuned(bench: Bench, cell: CellPlan, settings: FineTune) -> Iterator[Variant]:
@@ -89,7 +98,7 @@ def _finetuned(bench: Bench, cell: CellPlan, settings: FineTune) -> Iterator[Var
         forward=bench.forward,
         fishers=bench.fishers,
     )
-    if settings.strength == 0 or sum(_training(other) == mine for other in bench.todo) == 1:
+    if settings.strength == 0 or len(bench.sharing[mine]) == 1:
         return finetuned_variant(settings, model, ground, cell.seed)
 
     def train() -> dict[Training, Tuned]:
@@ -109,14 +118,13 @@ def _once(bench: Bench, cell: CellPlan, train: Callable[[], Mapping[Training, Tu
     assert wanted is not None, "a fine-tune has a training"
     if wanted not in bench.tuned:
         bench.tuned.update(train())
-    last = [other.key for other in bench.todo if _training(other) == wanted][-1]
-    return bench.tuned.pop(wanted) if cell.key == last else bench.tuned[wanted]
+    last = bench.sharing[wanted][-1]
+    return bench.tuned.pop(wanted) if cell.key == last.key else bench.tuned[wanted]
 
 
 def _sweep(bench: Bench, settings: FineTune, seed: int) -> dict[Training, Tuned]:
     """Every training in which the cells to do differ from `settings` in the rate alone, all at once."""
-    wanted = {_training(cell): None for cell in bench.todo}
-    sweep = [one for one in wanted if one is not None and one[1] == seed and _beside(one[0], settings)]
+    sweep = [one for one in bench.sharing if one[1] == seed and _beside(one[0], settings)]
     task = bench.materials.tasks[settings.task]
     trained = train_sweep([one for one, _ in sweep], bench.checkpoint.model, task, seed, bench.numerics)
     return {one: swept(copy) for one, copy in zip(sweep, trained, strict=True)}

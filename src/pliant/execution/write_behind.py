@@ -1,0 +1,41 @@
+"""Files written beside the computation: the disk confirms many at once while the next cell is measured."""
+
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Self, final
+
+from pliant.execution.store import write_atomically
+
+WRITERS = 8
+"""A disk confirms one write in milliseconds and eight of different files in hardly more: 2.5 against 0.2 ms each."""
+WAITING = 64
+"""No more files wait than this: what a kill can lose, and what is held in memory."""
+
+
+@final
+class WriteBehind:
+    """Writes texts to files, each whole or not at all, in threads of its own; on leaving, all are there."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(WRITERS, thread_name_prefix="write")
+        self._waiting: deque[Future[None]] = deque()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._pool.shutdown(wait=True)
+        while self._waiting and error is None:
+            self._waiting.popleft().result()
+
+    def __call__(self, path: Path, text: str) -> None:
+        """Take `text` for `path`, and return before it is there.
+
+        Raises:
+            OSError: an earlier one could not be written.
+        """
+        while self._waiting and (self._waiting[0].done() or len(self._waiting) >= WAITING):
+            self._waiting.popleft().result()
+        self._waiting.append(self._pool.submit(write_atomically, path, text))
