@@ -11,12 +11,14 @@ class Numerics:
     The same plan, library versions and kind of processor give the same bytes; elsewhere results agree within
     tolerance. `forward` lean uses pliant's own forward pass where there is one for the class;
     `sweep` stacked trains the rates of a sweep side by side where that pays;
-    `evaluation_batch_tokens` is the tokens of one forward pass when evaluating.
+    `evaluation_batch_tokens` is the tokens of one forward pass when evaluating. `evaluation` bfloat16 has the products
+    of linear layers in it when losses on held-out text are measured, and is validated when the study is created; auto
+    is bfloat16 where that holds and pays, else what None is: `dtype`.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
     IDENTITY: ClassVar = frozenset(
-        {"threads", "dtype", "device", "attention", "forward", "sweep", "evaluation_batch_tokens"}
+        {"threads", "dtype", "device", "attention", "forward", "sweep", "evaluation_batch_tokens", "evaluation"}
     )
     RUNTIME: ClassVar[frozenset[str]] = frozenset()
 
@@ -27,6 +29,7 @@ class Numerics:
     forward: Literal["lean", "transformers"] = "lean"
     sweep: Literal["stacked", "single"] = "stacked"
     evaluation_batch_tokens: int = 2048
+    evaluation: Literal["auto", "bfloat16"] | None = None
 
     def __post_init__(self) -> None:
         for name in ("threads", "evaluation_batch_tokens"):
