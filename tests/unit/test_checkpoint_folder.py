@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 import tiny
-from pliant.checkpoints import weights
+from pliant.checkpoints import remembered, weights
 from pliant.checkpoints.about import About, CheckpointError, read_about
 from pliant.checkpoints.folder import open_checkpoint, whole_folder
 from pliant.checkpoints.weights import stored_fingerprint, stored_parameters, stored_tensors
@@ -107,7 +107,7 @@ def test_fingerprint_changes_with_any_bit_name_dtype_or_shape(saved):
 
 def test_unchanged_files_are_hashed_once_and_changed_ones_anew(saved, monkeypatch):
     file = saved / "model.safetensors"
-    time.sleep(2 * weights._TICK_NANOSECONDS / 1e9)
+    time.sleep(2 * remembered._TICK_NANOSECONDS / 1e9)
     first = stored_fingerprint(saved)
     with monkeypatch.context() as patch:
         patch.setattr(weights, "mmap", None)  # whoever reads the file, fails
@@ -121,7 +121,7 @@ def test_unchanged_files_are_hashed_once_and_changed_ones_anew(saved, monkeypatc
 
 def test_two_writes_within_a_tick_are_told_apart(saved, monkeypatch):
     """The second write may leave size and times as they are: files just written are not remembered."""
-    monkeypatch.setattr(weights, "_TICK_NANOSECONDS", 10**18)
+    monkeypatch.setattr(remembered, "_TICK_NANOSECONDS", 10**18)
     assert stored_fingerprint(saved) == stored_fingerprint(saved)
     monkeypatch.setattr(weights, "mmap", None)
     with pytest.raises(AttributeError):

@@ -25,4 +25,5 @@ class Benchmark:
 
 BENCHMARKS = {
     "choices": Benchmark(module="choices", title="multiple choice against lm-eval"),
+    "loading": Benchmark(module="loading", title="a dozen checkpoints against from_pretrained"),
 }

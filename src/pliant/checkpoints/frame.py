@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from pliant.checkpoints.stored import DTYPES, FLOATING
@@ -49,10 +50,12 @@ def settings_of(folder: Path) -> tuple[str, ...]:
 
 
 def _settings(file: Path) -> str:
-    """The settings in one spelling; the file as it is where it is no JSON, for transformers to refuse."""
-    if not file.is_file():
-        return ""
-    text = file.read_text(encoding="utf-8", errors="replace")
+    return _in_one_spelling(file.read_text(encoding="utf-8", errors="replace")) if file.is_file() else ""
+
+
+@lru_cache(maxsize=64)
+def _in_one_spelling(text: str) -> str:
+    """The settings sorted by name; the text as it is where it is no JSON, for transformers to refuse."""
     try:
         return json.dumps(_of_effect(json.loads(text)), sort_keys=True)
     except ValueError:

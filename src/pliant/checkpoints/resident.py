@@ -1,7 +1,7 @@
 """One model in memory that takes the weights of checkpoint after checkpoint."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -12,14 +12,15 @@ from pliant.checkpoints.frame import Frame, frame_of
 from pliant.checkpoints.naming import stored_names
 from pliant.checkpoints.pretrained import from_pretrained
 from pliant.checkpoints.stored import StoredWeights, open_stored
-from pliant.checkpoints.weights import StoredTensor, canonical_tensors, in_safetensors, stored_tensors
+from pliant.checkpoints.weights import StoredTensor, canonical_tensors, in_safetensors, modules_of, stored_tensors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Loaded:
-    """A model and, where its tensors are taken from the files one for one, its trained tensors as stored."""
+    """A model, its trained tensors and, where they are taken from the files one for one, these as stored."""
 
     model: Any
+    tensors: Mapping[str, Tensor]
     stored: StoredWeights | None
 
 
@@ -57,17 +58,19 @@ class Resident:
         frame = frame_of(folder, tensors, trusted=trust_remote_code)
         built, self._built = self._built, None  # held again when it is whole: a failure midway leaves half of each
         if built is not None and built.frame == frame and _derived_as_built(built):
-            _read(built, folder, tensors)
+            trained = canonical_tensors(built.model)
+            stored = _read(built, trained, folder, tensors)
         else:
             built = None  # let go before another is built: never two models
             model = from_pretrained(folder, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
             names = stored_names(model, tensors) if frame is not None else None
             if frame is None or names is None:
-                return Loaded(model=model, stored=None)
+                return Loaded(model=model, tensors=canonical_tensors(model), stored=None)
             built = _built(model, frame, names)
+            trained, stored = canonical_tensors(model), _open(built, tensors)
         self._built = built
-        trained = {name: tensors[built.names[name]] for name in canonical_tensors(built.model)}
-        return Loaded(model=built.model, stored=open_stored(trained))
+        places = {name: stored.places[name] for name in trained}
+        return Loaded(model=built.model, tensors=trained, stored=replace(stored, places=places))
 
     def release(self) -> None:
         """Let the model go."""
@@ -75,7 +78,7 @@ class Resident:
 
 
 def _built(model: Any, frame: Frame, names: Mapping[str, str]) -> _Built:
-    derived = {name: buffer.clone() for name, buffer in model.named_non_persistent_buffers()}
+    derived = {name: buffer.clone() for name, buffer in _derived(model).items()}
     return _Built(
         model=model, frame=frame, names=names, derived=derived, attention=str(model.config._attn_implementation)
     )
@@ -83,21 +86,40 @@ def _built(model: Any, frame: Frame, names: Mapping[str, str]) -> _Built:
 
 def _derived_as_built(built: _Built) -> bool:
     """Whether what the config determines is as it was: some rotary embeddings stretch when they meet a long text."""
-    now = dict(built.model.named_non_persistent_buffers())
+    now = _derived(built.model)
     return now.keys() == built.derived.keys() and all(
         torch.equal(now[name].cpu(), buffer) for name, buffer in built.derived.items()
     )
 
 
-def _read(built: _Built, folder: Path, tensors: Mapping[str, StoredTensor]) -> None:
-    model = built.model
-    stored = open_stored({name: tensors[source] for name, source in built.names.items()})
-    filled: dict[str, Tensor] = model.state_dict()
-    for name in stored:
-        stored.fill(name, filled[name])
-    for parameter in model.parameters():
+def _derived(model: Any) -> dict[str, Tensor]:
+    """The buffers that no file holds."""
+    return {
+        prefix + name: buffer
+        for prefix, module in modules_of(model)
+        for name, buffer in module._buffers.items()
+        if buffer is not None and name in module._non_persistent_buffers_set
+    }
+
+
+def _open(built: _Built, tensors: Mapping[str, StoredTensor]) -> StoredWeights:
+    return open_stored({name: tensors[source] for name, source in built.names.items()})
+
+
+def _read(
+    built: _Built, trained: Mapping[str, Tensor], folder: Path, tensors: Mapping[str, StoredTensor]
+) -> StoredWeights:
+    model, stored = built.model, _open(built, tensors)
+    filled = trained if trained.keys() >= stored.keys() else {**trained, **dict(model.named_buffers())}
+    with torch.no_grad():
+        for name in stored:
+            stored.fill(name, filled[name])
+    for parameter in trained.values():
         parameter.grad = None
         parameter.requires_grad_(True)
-    model.eval()
-    model.set_attn_implementation(built.attention)
+    if any(module.training for _, module in modules_of(model)):
+        model.eval()
+    if model.config._attn_implementation != built.attention:
+        model.set_attn_implementation(built.attention)
     model.config.name_or_path = model.name_or_path = str(folder)
+    return stored

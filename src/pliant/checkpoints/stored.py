@@ -43,7 +43,7 @@ class OpenFile:
             CheckpointError: the file ends before it.
         """
         self._file.seek(place.start)
-        rest = tensor.reshape(-1).view(torch.uint8).numpy().data
+        rest = tensor.detach().reshape(-1).view(torch.uint8).numpy().data
         while rest:  # one call reads at most 2 GB
             count = self._file.readinto(rest)
             if not count:

@@ -4,23 +4,43 @@ import hashlib
 import json
 import mmap
 import re
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pliant.checkpoints.about import CheckpointError
+from pliant.checkpoints.remembered import remembered, state_of
 
 
 def canonical_tensors(model: Any) -> dict[str, Tensor]:
     """The trained tensors by name, each once: a tied tensor goes by the first of its names."""
-    return dict(model.named_parameters())
+    tensors: dict[int, tuple[str, Tensor]] = {}
+    for prefix, module in modules_of(model):
+        for name, tensor in module._parameters.items():
+            if tensor is not None:
+                tensors.setdefault(id(tensor), (prefix + name, tensor))
+    return dict(tensors.values())
+
+
+def modules_of(model: Any) -> list[tuple[str, nn.Module]]:
+    """Every module once, in torch's order, with the beginning of its tensors' names ("model.layers.0.mlp.").
+
+    `named_modules` takes several times as long, and this is done for every theta'.
+    """
+    found: dict[int, tuple[str, nn.Module]] = {}
+    rest: list[tuple[str, nn.Module]] = [("", model)]
+    while rest:
+        prefix, module = rest.pop()
+        if id(module) not in found:
+            found[id(module)] = (prefix, module)
+            inside = [(f"{prefix}{name}.", child) for name, child in module._modules.items() if child is not None]
+            rest += reversed(inside)
+    return list(found.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,40 +117,29 @@ def _header(file: Path) -> dict[str, StoredTensor]:
     return tensors
 
 
-_TICK_NANOSECONDS = 100_000_000
-"""File systems note changes in ticks of up to some 10 ms: of two writes within one, the second leaves no trace."""
-_State = tuple[tuple[Path, int, int, int], ...]
-"""Path, size, and times of the last change of content and of anything, in ns, of each file."""
-
-
 def stored_fingerprint(folder: Path) -> str:
     """SHA-256 over names, dtypes, shapes and bytes of the stored tensors in order of name.
 
     It does not depend on sharding or on the order in the file. Pickled weights are hashed as files. Files that are
-    as they were when this process last hashed them are not read again.
+    as they were when they were last hashed are not read again.
     """
     safe = in_safetensors(folder)
     files = _weight_files(folder) if safe else sorted(folder.glob("pytorch_model*.bin"))
-    stats = [(file, file.stat()) for file in files]
-    state = tuple((file, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for file, stat in stats)
-    latest = max((max(written, changed) for *_, written, changed in state), default=0)
     digest = _safe_digest if safe else _pickled_digest
-    settled = latest + _TICK_NANOSECONDS < time.time_ns()
-    return "sha256:" + (digest(state) if settled else digest.__wrapped__(state))
+    kind = "safetensors" if safe else "pickled"
+    return "sha256:" + remembered(kind, state_of(files), lambda: digest(files))
 
 
-@lru_cache(maxsize=4096)
-def _pickled_digest(state: _State) -> str:
+def _pickled_digest(files: Iterable[Path]) -> str:
     content = hashlib.sha256()
-    for file, *_ in state:
+    for file in files:
         content.update(file.read_bytes())
     return content.hexdigest()
 
 
-@lru_cache(maxsize=4096)
-def _safe_digest(state: _State) -> str:
+def _safe_digest(files: Iterable[Path]) -> str:
     content = hashlib.sha256()
-    tensors = {name: tensor for file, *_ in state for name, tensor in _header(file).items()}
+    tensors = {name: tensor for file in files for name, tensor in _header(file).items()}
     for name in sorted(tensors):
         tensor = tensors[name]
         content.update(f"{name}\x1f{tensor.dtype}\x1f{tensor.shape}\x1f".encode())
@@ -170,9 +179,6 @@ def distance(tensors: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> float
 
 def not_finite(tensors: Mapping[str, Tensor]) -> Iterator[str]:
     """Names of tensors that hold NaN or infinity."""
-    return (name for name, tensor in tensors.items() if not _is_finite(tensor))
-
-
-def _is_finite(tensor: Tensor) -> bool:
     # NaN and infinity stay in a sum, which costs a twentieth; finite values seldom overflow it, then each is looked at
-    return bool(torch.isfinite(tensor.sum())) or bool(torch.isfinite(tensor).all())
+    if tensors and not bool(torch.stack([tensor.detach().sum() for tensor in tensors.values()]).isfinite().all()):
+        yield from (name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all()))

@@ -7,10 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from pliant.records.places import cache_folder
 
-def cache_folder() -> Path:
-    """`$PLIANT_CACHE`, else `~/.cache/pliant`: packed streams and fetched text, shared by studies, safe to delete."""
-    return Path(os.environ.get("PLIANT_CACHE") or Path.home() / ".cache" / "pliant")
+__all__ = ["cache_folder", "whole_file"]
 
 
 @contextmanager

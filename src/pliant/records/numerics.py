@@ -12,12 +12,25 @@ class Numerics:
     tolerance. `forward` lean uses pliant's own forward pass where there is one for the class;
     `sweep` stacked trains the rates of a sweep side by side where that pays;
     `kernel` lanes computes tiny models, forward and backward, in one compiled loop where they are of the shape that it
-    takes; `evaluation_batch_tokens` is the tokens of one forward pass when evaluating.
+    takes;
+    `evaluation_batch_tokens` is the tokens of one forward pass when evaluating. `evaluation` bfloat16 has the products
+    of linear layers in it when losses on held-out text are measured, and is validated when the study is created; auto
+    is bfloat16 where that holds and pays, else what None is: `dtype`.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
     IDENTITY: ClassVar = frozenset(
-        {"threads", "dtype", "device", "attention", "forward", "sweep", "kernel", "evaluation_batch_tokens"}
+        {
+            "threads",
+            "dtype",
+            "device",
+            "attention",
+            "forward",
+            "sweep",
+            "kernel",
+            "evaluation_batch_tokens",
+            "evaluation",
+        }
     )
     RUNTIME: ClassVar[frozenset[str]] = frozenset()
 
@@ -29,6 +42,7 @@ class Numerics:
     sweep: Literal["stacked", "single"] = "stacked"
     kernel: Literal["lanes"] | None = None
     evaluation_batch_tokens: int = 2048
+    evaluation: Literal["auto", "bfloat16"] | None = None
 
     def __post_init__(self) -> None:
         for name in ("threads", "evaluation_batch_tokens"):

@@ -58,7 +58,7 @@ def measure_group(job: GroupJob, progress: Progress) -> None:
     if not todo:
         return
     try:
-        bench = _set_up(job, store, todo)
+        bench = set_up(job, store, todo)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -74,7 +74,12 @@ def release_model() -> None:
     _RESIDENT.release()
 
 
-def _set_up(job: GroupJob, store: Store, todo: Sequence[CellPlan]) -> Bench:
+def set_up(job: GroupJob, store: Store, todo: Sequence[CellPlan]) -> Bench:
+    """Open what the cells `todo` of `job` need.
+
+    Raises:
+        UserError: the checkpoint or the data do not open, or the weights are not those of the other records.
+    """
     try:
         checkpoint = open_parts(
             job.group.parts,
@@ -232,6 +237,7 @@ def _scene(bench: Bench, variant: Variant, evaluation: EvaluationPlan) -> Scene:
         reference=bench.references.get(evaluation.key),
         forward=bench.forward,
         batch_tokens=bench.numerics.evaluation_batch_tokens,
+        half=bench.numerics.evaluation == "bfloat16",
     )
 
 

@@ -1,7 +1,7 @@
 """The members of a ladder: where each lies, and which segments of training make it."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pliant.records.identity import Json, digest, identity
@@ -51,7 +51,7 @@ class Ladder:
             "vocabulary_size": self.vocabulary_size,
             "recipe": identity(self.spec.recipe),
             "tokenizer": self.tokenizer,
-            "numerics": identity(self.numerics),
+            "numerics": identity(replace(self.numerics, evaluation=None)),  # of no effect on training
         }
 
     @property

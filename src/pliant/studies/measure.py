@@ -1,5 +1,6 @@
 """The evaluations a study can ask for, by kind: theta' -> measurements."""
 
+import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,20 +11,22 @@ from torch import Tensor
 
 from pliant.checkpoints.folder import Checkpoint
 from pliant.checkpoints.weights import canonical_tensors, distance, norms, root_mean_square
+from pliant.evaluation.half import products_in_bfloat16
 from pliant.evaluation.losses import accuracy_measurement, loss_measurement
 from pliant.modifications.variant import Variant
 from pliant.records.record import Measurement
 from pliant.studies.asked import measure_asked
 from pliant.studies.evaluation_spec import EvaluationSettings
 from pliant.studies.materials import Materials
-from pliant.training.decoder import Forward
+from pliant.training.decoder import Forward, transformers_logits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
     """What an evaluation may look at: the model that holds theta', the base, the data, and its own settings.
 
-    `reference` is what the base puts out, where the evaluation compares with that.
+    `reference` is what the base puts out, where the evaluation compares with that. `half` has the loss on held-out
+    text measured in bfloat16.
     """
 
     variant: Variant
@@ -35,6 +38,7 @@ class Scene:
     reference: Sequence[Any] | None
     forward: Forward
     batch_tokens: int
+    half: bool
 
 
 def measure(kind: str, scene: Scene) -> list[Measurement]:
@@ -46,16 +50,31 @@ def _pretraining_loss(scene: Scene) -> list[Measurement]:
     if scene.variant.diverged:
         return [Measurement(metric="loss_nats", split=scene.materials.held_out_split, value=math.nan)]
     return [
-        loss_measurement(
+        held_out_loss(
             scene.checkpoint.model,
-            scene.materials.held_out,
+            scene.materials,
+            scene.variant,
             forward=scene.forward,
-            name=scene.materials.held_out_split,
             batch_tokens=scene.batch_tokens,
-            draw=scene.variant.draw,
-            sign=scene.variant.sign,
+            half=scene.half,
         )
     ]
+
+
+def held_out_loss(
+    model: Any, materials: Materials, variant: Variant, *, forward: Forward, batch_tokens: int, half: bool
+) -> Measurement:
+    """The loss of what `model` holds on the held-out text; `half` has its products in bfloat16."""
+    with products_in_bfloat16(model) if half else contextlib.nullcontext():
+        return loss_measurement(
+            model,
+            materials.held_out,
+            forward=transformers_logits if half else forward,
+            name=materials.held_out_split,
+            batch_tokens=batch_tokens,
+            draw=variant.draw,
+            sign=variant.sign,
+        )
 
 
 def _task_loss(scene: Scene) -> list[Measurement]:

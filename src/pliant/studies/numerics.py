@@ -29,10 +29,14 @@ DEFAULT_CONTEXT = 512
 def choose_numerics(spec: StudySpec, gathered: Gathered) -> Numerics:
     """The plan that `spec` names, else one for the size of its models and this machine's devices and memory.
 
+    The precision of evaluation alone names no plan; `auto` stays, for validation.py to decide.
+
     Raises:
         SpecError: not even one window of text fits into memory beside the weights.
     """
-    if "numerics" in spec.model_fields_set:
+    if "numerics" in spec.model_fields_set and replace(spec.numerics, evaluation=None) != Numerics():
+        return spec.numerics
+    if "numerics" in spec.model_fields_set and spec.numerics.evaluation is None:
         return spec.numerics
     largest = max(_parameters(entry, spec, gathered) for entry in spec.trajectories)
     if largest < TINY_PARAMETERS:

@@ -22,6 +22,7 @@ from pliant.studies.numerics import DEFAULT_CONTEXT
 from pliant.studies.refusal import refuse_suspects
 from pliant.studies.spec import SpecError, StudySpec, TrajectorySpec
 from pliant.studies.subjects import Subject, check_places, ladder_subjects, outside_subject
+from pliant.studies.validated import Validation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +58,7 @@ class GroupPlan:
 class Plan:
     """A study with everything it asks for spelt out.
 
+    `validation` is why the study's losses are measured in the precision they are, where that was decided for it.
     `revisions` are the Hub revisions by the folder that they are fetched into, `pinned` the listings they come from,
     and `notes` what was left out of them; `data_notes` what was cut and left out of the tasks.
     """
@@ -68,6 +70,7 @@ class Plan:
     pinned: Mapping[str, Pinned] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     data_notes: tuple[str, ...] = ()
+    validation: Validation | None = None
 
     def cells(self) -> list[PlannedCell]:
         return [

@@ -1,12 +1,15 @@
 """What a study and its folder agree on before anything runs: numerics, added rates and draws, commits."""
 
+import json
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 from pliant.checkpoints.hub.pins import PINS_FILE, Pinned, pins_json
 from pliant.data.task_setting import TaskSetting
 from pliant.execution.store import write_atomically
+from pliant.records.numerics import Numerics
 from pliant.studies.growth import keep_added
 from pliant.studies.materials import markov_language, settled_corpus, settled_task
 from pliant.studies.members import Gathered, Progress, gather
@@ -14,6 +17,8 @@ from pliant.studies.numerics import choose_numerics
 from pliant.studies.plan import Plan, plan_study
 from pliant.studies.spec import SpecError, StudySpec
 from pliant.studies.study_file import parse_study, to_yaml
+from pliant.studies.validated import VALIDATION_FILE, Validation
+from pliant.studies.validation import validate
 
 STUDY_FILE = "study.yaml"
 
@@ -31,7 +36,24 @@ def planned(
         ValueError: bad input, or a folder that holds something else.
     """
     gathered = gather(spec, folder, progress, pins)
-    return plan_study(settle(spec, folder, gathered), folder, gathered)
+    settled = settle(spec, folder, gathered)
+    plan = plan_study(settled, folder, gathered)
+    if settled.numerics.evaluation is None or (folder / STUDY_FILE).is_file():
+        return plan
+    validation = validate(plan)
+    return replace(plan_study(_decided(settled, validation), folder, gathered), validation=validation)
+
+
+def _decided(spec: StudySpec, validation: Validation) -> StudySpec:
+    """`spec` with the precision of evaluation that `validation` allows.
+
+    Raises:
+        SpecError: it asks for bfloat16, which is refused.
+    """
+    if spec.numerics.evaluation == "bfloat16" and not validation.accepted:
+        raise SpecError(f"numerics.evaluation: {validation.words}; write auto, or leave it out")
+    chosen = replace(spec.numerics, evaluation="bfloat16" if validation.accepted else None)
+    return spec.model_copy(update={"numerics": chosen})
 
 
 def study_of(folder: Path) -> StudySpec | None:
@@ -45,12 +67,17 @@ def study_of(folder: Path) -> StudySpec | None:
 
 
 def prepare(plan: Plan) -> None:
-    """Make the plan's folder the folder of its study: study.yaml, and the Hub commits that it is about.
+    """Make the plan's folder the folder of its study: study.yaml, the Hub commits that it is about, and the validation
+    of its numerics plan, told in a comment of study.yaml too.
 
     A study may grow: what was measured stays, and only what is new is run.
     """
     plan.folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(plan.folder / STUDY_FILE, to_yaml(plan.spec))
+    validation = plan.folder / VALIDATION_FILE
+    if plan.validation is not None:
+        write_atomically(validation, plan.validation.to_json())
+    told = f"# {json.loads(validation.read_text(encoding='utf-8'))['words']}\n" if validation.is_file() else ""
+    write_atomically(plan.folder / STUDY_FILE, to_yaml(plan.spec) + told)
     if plan.pinned:
         write_atomically(plan.folder / PINS_FILE, pins_json(plan.pinned))
 
@@ -68,7 +95,7 @@ def settle(spec: StudySpec, folder: Path, gathered: Gathered) -> StudySpec:
             raise SpecError(
                 f"{folder} belongs to the study {before.study!r}, not {spec.study!r}; give another --out folder"
             )
-        if "numerics" in spec.model_fields_set and spec.numerics != before.numerics:
+        if "numerics" in spec.model_fields_set and not _same_plan(spec.numerics, before.numerics):
             raise SpecError(
                 f"{folder} was created with another numerics plan, which is part of what its records are; "
                 "take numerics out of the study, or give another --out folder"
@@ -83,6 +110,14 @@ def settle(spec: StudySpec, folder: Path, gathered: Gathered) -> StudySpec:
     spec = _with_settled_tasks(spec, ())
     corpus = settled_corpus(spec.corpus, None)
     return spec.model_copy(update={"numerics": choose_numerics(spec, gathered), "corpus": corpus})
+
+
+def _same_plan(asked: Numerics, before: Numerics) -> bool:
+    """Whether `before` is what was made of `asked`: auto is decided once, and alone it names no other field."""
+    if asked.evaluation is None or asked == before:
+        return asked == before
+    rest, settled = replace(asked, evaluation=None), replace(before, evaluation=None)
+    return rest in (Numerics(), settled) and asked.evaluation in ("auto", before.evaluation)
 
 
 def _with_settled_tasks(spec: StudySpec, before: Collection[TaskSetting]) -> StudySpec:
