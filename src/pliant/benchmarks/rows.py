@@ -24,5 +24,6 @@ class Benchmark:
 
 
 BENCHMARKS = {
+    "noise": Benchmark(module="noise", title="noise sensitivity against the script of copies"),
     "choices": Benchmark(module="choices", title="multiple choice against lm-eval"),
 }
