@@ -24,6 +24,7 @@ class Benchmark:
 
 
 BENCHMARKS = {
+    "noise": Benchmark(module="noise", title="noise sensitivity against the script of copies"),
     "choices": Benchmark(module="choices", title="multiple choice against lm-eval"),
     "loading": Benchmark(module="loading", title="a dozen checkpoints against from_pretrained"),
 }

@@ -110,6 +110,7 @@ def set_up(job: GroupJob, store: Store, todo: Sequence[CellPlan]) -> Bench:
         tuned={},
         fishers={},
         references={},
+        gradients={},
     )
 
 

@@ -74,6 +74,8 @@ def held_out_loss(
             batch_tokens=batch_tokens,
             draw=variant.draw,
             sign=variant.sign,
+            subset=variant.subset,
+            linear=variant.linear,
         )
 
 
