@@ -60,7 +60,7 @@ def test_a_study_of_one_machine_has_the_plan_of_the_one_before(monkeypatch: pyte
 
 def test_tiny_models_and_plans_that_are_given_are_not_measured(monkeypatch: pytest.MonkeyPatch):
     asked = measuring(monkeypatch, {})
-    assert choose_numerics(tiny(), {}) == Numerics()
+    assert choose_numerics(tiny(), {}) == Numerics(kernel="lanes")
     given = tiny({"trajectories.0.ladder.architecture": MEDIUM, "numerics": {"threads": 3}})
     assert choose_numerics(given, {}).threads == 3
     assert asked == []

@@ -10,10 +10,12 @@ import torch
 from pliant.checkpoints.about import CheckpointError
 from pliant.checkpoints.architecture import Architecture
 from pliant.checkpoints.trajectory import Member
+from pliant.kernel.sources import kernel_name
 from pliant.modifications.variant import LARGE_PARAMETERS
 from pliant.records.numerics import Numerics
 from pliant.studies.members import Gathered, Members, described, parameters_of
 from pliant.studies.memory import batch_that_fits, free_bytes
+from pliant.studies.probing import remembered
 from pliant.studies.spec import SpecError, StudySpec, TrajectorySpec
 from pliant.studies.threads import Shape, choose_threads
 from pliant.training.by_kernel.probe import kernel_works
@@ -40,7 +42,8 @@ def choose_numerics(spec: StudySpec, gathered: Gathered) -> Numerics:
         return spec.numerics
     largest = max(_parameters(entry, spec, gathered) for entry in spec.trajectories)
     if largest < TINY_PARAMETERS:
-        return replace(spec.numerics, kernel="lanes") if kernel_works() else spec.numerics
+        works = remembered("the kernel of tiny models", {"kernel": kernel_name()}, kernel_works)
+        return replace(spec.numerics, kernel="lanes") if works else spec.numerics
     if torch.cuda.is_available():
         chosen = replace(spec.numerics, device="cuda")
     elif torch.backends.mps.is_available():

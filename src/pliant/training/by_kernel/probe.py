@@ -1,18 +1,15 @@
 """Whether the kernel works on this machine: asked once, when a study is created."""
 
-from functools import cache
-
 import numpy as np
 import torch
 
 AGREES = 1e-5
 
 
-@cache
 def kernel_works() -> bool:
     """Whether numba is here, compiles the kernel, and the losses of a small model agree with those of torch.
 
-    About ten seconds the first time on a machine; later what was compiled is read in a second.
+    About ten seconds the first time on a machine; what was compiled is kept.
     """
     try:
         from pliant.training.by_kernel.losses import kernel_losses
