@@ -27,7 +27,7 @@ class Which(StrEnum):
 
 def command(
     out: Path = typer.Option(Path("runs/demo"), help="Folder for the two studies and report.html."),
-    full: bool = typer.Option(False, "--full", help="More seeds and longer ladders (an hour or so)."),
+    full: bool = typer.Option(False, "--full", help="Longer ladders, a third study, quantisation."),
     control: Control | None = typer.Option(None, help="weight-decay: add the English ladder without weight decay."),
     first_seed: int = typer.Option(1, help="Pre-training seeds start here; other seeds repeat the experiment."),
     scale: float = typer.Option(1.0, help="Shrink everything for a trial run, whose numbers mean nothing."),

@@ -102,10 +102,14 @@ class Layout:
 
 
 _KNOWN: WeakKeyDictionary[Any, Layout] = WeakKeyDictionary()
+_ANGLES: WeakKeyDictionary[Any, dict[int, tuple[np.ndarray, np.ndarray]]] = WeakKeyDictionary()
 
 
 def angles(model: Any, length: int) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
     """cos and sin of the rotary embedding, flat (head size / 2, length)."""
-    half = model.config.head_dim // 2
-    cosine, sine = rotation(model, length)
-    return tuple(np.ascontiguousarray(table[:, :half].T.numpy()).ravel() for table in (cosine, -sine))  # type: ignore[return-value]
+    known = _ANGLES.setdefault(model, {})
+    if length not in known:
+        half = model.config.head_dim // 2
+        cosine, sine = (np.ascontiguousarray(table[:, :half].T.numpy()).ravel() for table in rotation(model, length))
+        known[length] = cosine, -sine
+    return known[length]
