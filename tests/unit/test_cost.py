@@ -1,5 +1,7 @@
 """Estimated seconds grow with the work; they are an estimate, so nothing more is asked of them."""
 
+from dataclasses import replace
+
 import pytest
 
 from pliant.studies.cost import Cost, machine_factor
@@ -35,3 +37,9 @@ def test_a_large_model_costs_its_arithmetic():
 
 def test_the_machine_is_timed_in_a_moment():
     assert machine_factor() >= 0.3
+
+
+def test_the_kernel_costs_less_up_to_the_width_that_it_takes():
+    cost = Cost(updates=10, update_tokens=512, evaluated_tokens=512)
+    assert replace(cost, by_kernel=True).seconds(8, 5_000) < cost.seconds(8, 5_000) / 4
+    assert replace(cost, by_kernel=True).seconds(128, 2_000_000) == cost.seconds(128, 2_000_000)

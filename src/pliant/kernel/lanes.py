@@ -117,6 +117,16 @@ def total(typing: Any, a: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def highest(typing: Any, a: Any) -> Any:
+    """The largest lane that is not NaN."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return _call(builder, "llvm.vector.reduce.fmax.v16f32", list(args), _FLOAT)
+
+    return types.float32(lanes), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def square_root(typing: Any, a: Any) -> Any:
     generate = lambda context, builder, signature, args: _call(builder, "llvm.sqrt.v16f32", list(args))  # noqa: E731
     return lanes(lanes), generate

@@ -4,7 +4,9 @@ import math
 
 import numpy as np
 
+from pliant.kernel import LANES
 from pliant.kernel.compiled import compiled
+from pliant.kernel.head import TOKENS, add_transposed, head, transposed
 from pliant.kernel.lanes import f32
 from pliant.kernel.operations import (
     add,
@@ -12,8 +14,6 @@ from pliant.kernel.operations import (
     add_outer,
     attend,
     attend_back,
-    cross_entropy,
-    cross_entropy_back,
     gate,
     gate_back,
     norm,
@@ -41,7 +41,9 @@ def run(w, dw, where, shape, epsilon, cosine, sine, tokens, targets, share, loss
     mixed, p = np.empty(L * DT, np.float32), np.empty(L * HTT, np.float32)
     g, u, s = np.empty(L * FT, np.float32), np.empty(L * FT, np.float32), np.empty(L * FT, np.float32)
     last, inverse_last = np.empty(DT, np.float32), np.empty(T, np.float32)
-    logits = np.empty((V + 2) * T, np.float32)
+    W = -(-V // LANES) * LANES
+    wt, dwt, logits = np.zeros(D * W, np.float32), np.zeros(D * W, np.float32), np.empty(TOKENS * W, np.float32)
+    transposed(wt, w, where[2], V, D, W)
     dx, dn, dm = np.empty(DT, np.float32), np.empty(DT, np.float32), np.empty(DT, np.float32)
     dq, dk, dv = np.empty(DT, np.float32), np.empty(DT, np.float32), np.empty(DT, np.float32)
     ds, dots = np.empty(T * T, np.float32), np.empty(T, np.float32)
@@ -70,13 +72,9 @@ def run(w, dw, where, shape, epsilon, cosine, sine, tokens, targets, share, loss
             product(x, a + DT, w, where[at + 8], s, b, D, F, T)
             add(x, a + DT, between, a, DT)
         norm(last, 0, inverse_last, 0, x, L * DT, w, where[1], D, T, epsilon)
-        product(logits, 0, w, where[2], last, 0, V, D, T)
-        cross_entropy(loss, logits, targets, row, V, T)
+        head(loss, dn, dwt, logits, last, wt, targets, row, share, V, D, W, T, backward)
         if not backward:
             continue
-        cross_entropy_back(logits, targets, share, row, V, T)
-        product_back(dn, 0, w, where[2], logits, 0, V, D, T, False)
-        add_outer(dw, where[2], logits, 0, last, 0, V, D, T)
         dx[:] = 0
         add_norm_back(dx, dw, where[1], dn, inverse_last, 0, x, L * DT, w, D, T)
         for layer in range(L - 1, -1, -1):
@@ -106,3 +104,5 @@ def run(w, dw, where, shape, epsilon, cosine, sine, tokens, targets, share, loss
             n = where[0] + tokens[row, t] * D
             for i in range(D):
                 dw[n + i] += dx[i * T + t]
+    if backward:
+        add_transposed(dw, where[2], dwt, V, D, W)

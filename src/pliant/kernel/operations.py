@@ -5,8 +5,6 @@ a lane is a token and nothing crosses lanes but sums over tokens. Every array co
 Gradients are added to what is there where the name says `add_`, and where `add` is true.
 """
 
-import math
-
 from numba import njit
 
 from pliant.kernel import LANES
@@ -290,46 +288,3 @@ def gate_back(dg, du, dy, g, u, x0, n):
         s = one / (one + exp(splat(f32(0)) - a))
         store(du, i, d * a * s)
         store(dg, i, d * load(u, x0 + i) * s * (one + a * (one - s)))
-
-
-@njit
-def cross_entropy(loss, logits, targets, row, V, T):
-    """loss[row, t] = ln sum_v e^logits[v, t] - logits[target, t], 0 where the target is negative.
-
-    `logits` has two rows more than V: it leaves e^(logits - max) in place of the logits, the sum of that over v in row
-    V, and the maximum in row V + 1.
-    """
-    for t in range(0, T, LANES):
-        highest = load(logits, t)
-        for v in range(1, V):
-            highest = larger(highest, load(logits, v * T + t))
-        store(logits, (V + 1) * T + t, highest)
-    for t in range(T):
-        if targets[row, t] >= 0:
-            loss[row, t] = logits[(V + 1) * T + t] - logits[targets[row, t] * T + t]
-        else:
-            loss[row, t] = f32(0)
-    for t in range(0, T, LANES):
-        highest, summed = load(logits, (V + 1) * T + t), splat(f32(0))
-        for v in range(V):
-            one = exp(load(logits, v * T + t) - highest)
-            summed = summed + one
-            store(logits, v * T + t, one)
-        store(logits, V * T + t, summed)
-    for t in range(T):
-        if targets[row, t] >= 0:
-            loss[row, t] += f32(math.log(logits[V * T + t]))
-
-
-@njit
-def cross_entropy_back(logits, targets, share, row, V, T):
-    """From what `cross_entropy` left to share (softmax - one-hot), in place; 0 where the target is negative."""
-    for t in range(T):
-        logits[V * T + t] = share / logits[V * T + t] if targets[row, t] >= 0 else f32(0)
-    for t in range(0, T, LANES):
-        scale = load(logits, V * T + t)
-        for v in range(V):
-            store(logits, v * T + t, load(logits, v * T + t) * scale)
-    for t in range(T):
-        if targets[row, t] >= 0:
-            logits[targets[row, t] * T + t] -= share

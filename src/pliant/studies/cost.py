@@ -6,27 +6,33 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from pliant.training.by_kernel.layout import WIDEST
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """Training updates of `update_tokens` each, tokens evaluated without gradients, random numbers drawn."""
+    """Training updates of `update_tokens` each, tokens evaluated without gradients, random numbers drawn; `by_kernel`
+    where the kernel of tiny models does this."""
 
     updates: int = 0
     update_tokens: int = 0
     evaluated_tokens: int = 0
     drawn: int = 0
+    by_kernel: bool = False
 
     def seconds(self, width: int, parameters: int) -> float:
         """Seconds of one core of the reference machine (a 3 GHz server core at `machine_factor` 1).
 
         An update has a fixed cost (dispatch), each token one that grows with width (pointwise work in memory) and
-        one of 6 FLOP a parameter at 1e11 FLOP/s; evaluating costs a third, a random number
-        6 ns. Fitted to tiny models, +-50 %.
+        one of 6 FLOP a parameter at 1e11 FLOP/s; the kernel has next to no dispatch, and 4e10 FLOP/s. Evaluating costs
+        a third, a random number 6 ns. Fitted to tiny models, +-50 %.
         """
-        token = 2e-6 + 1.4e-7 * width + 6 * parameters / 1e11
-        return (
-            self.updates * (2.5e-3 + self.update_tokens * token) + self.evaluated_tokens * token / 3 + 6e-9 * self.drawn
-        )
+        if self.by_kernel and width <= WIDEST:
+            update, token = 1e-4, 4e-7 + 6 * parameters / 4e10
+        else:
+            update, token = 2.5e-3, 2e-6 + 1.4e-7 * width + 6 * parameters / 1e11
+        trained = self.updates * (update + self.update_tokens * token)
+        return trained + self.evaluated_tokens * token / 3 + 6e-9 * self.drawn
 
 
 def machine_factor() -> float:

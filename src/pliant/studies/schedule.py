@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pliant.execution.engine import Task
 from pliant.execution.store import Store
@@ -69,7 +69,8 @@ def _segment_tasks(todo: Sequence[tuple[GroupPlan, list[CellPlan]]], plan: Plan,
         for planned in ladder.segments(member for member in ladder.members() if ladder.place(member) in read):
             key = str(planned.out)
             updates = planned.segment.stop - planned.segment.start
-            cost = Cost(updates=updates, update_tokens=ladder.tokens_per_step)
+            kernel = ladder.numerics.kernel is not None
+            cost = Cost(updates=updates, update_tokens=ladder.tokens_per_step, by_kernel=kernel)
             begin = str(planned.begin_from)
             tasks[key] = Task(
                 key=key,
@@ -89,8 +90,9 @@ def _segment_tasks(todo: Sequence[tuple[GroupPlan, list[CellPlan]]], plan: Plan,
 
 def _group_task(group: GroupPlan, cells: list[CellPlan], plan: Plan, made: set[str], factor: float) -> Task:
     width = group.ladder.spec.architecture.width if group.ladder else max(8, round((group.parameters / 24) ** 0.5))
-    costs = [cost for cell in cells for cost in (_cost(cell, group), _asked_cost(cell))]
-    costs += _training_costs(cells, group)
+    kernel = plan.spec.numerics.kernel is not None
+    costs = [cost for cell in cells for cost in (replace(_cost(cell, group), by_kernel=kernel), _asked_cost(cell))]
+    costs += _training_costs(cells, group, kernel)
     return Task(
         key=f"group {plan.folder} {group.name} {group.place}",
         label=f"measure {group.name}",
@@ -116,13 +118,13 @@ def _cost(cell: CellPlan, group: GroupPlan) -> Cost:
     return Cost(evaluated_tokens=held_out + on_task * len(group.materials.tasks))
 
 
-def _training_costs(cells: Sequence[CellPlan], group: GroupPlan) -> Iterator[Cost]:
+def _training_costs(cells: Sequence[CellPlan], group: GroupPlan, kernel: bool) -> Iterator[Cost]:
     """What the fine-tunes of `cells` take to train, those that several cells share once, and a Fisher information."""
     context = group.materials.context
     tunings = {(c.modification.trained, c.seed): None for c in cells if isinstance(c.modification, FineTune)}
     for tuning, _ in tunings:
         if tuning.strength:
-            yield _training_cost(tuning, group)
+            yield replace(_training_cost(tuning, group), by_kernel=kernel and tuning.plain)
     for tokens in {t.regulariser.tokens for t, _ in tunings if isinstance(t.regulariser, ElasticWeights)}:
         yield Cost(updates=max(1, tokens // context), update_tokens=context)
 
