@@ -25,4 +25,6 @@ class Benchmark:
 
 BENCHMARKS = {
     "choices": Benchmark(module="choices", title="multiple choice against lm-eval"),
+    "growth": Benchmark(module="growth", title="growth with cells, tokens and parameters; overhead of a cell"),
+    "cores": Benchmark(module="cores", title="two cores against one, a whole study"),
 }
