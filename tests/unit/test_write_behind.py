@@ -44,8 +44,8 @@ def test_an_error_in_between_is_told_first_and_what_was_handed_over_is_kept(tmp_
 def test_no_more_than_so_many_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     written = []
 
-    def counting(path: Path, text: str) -> None:
-        write_atomically(path, text)
+    def counting(path: Path, text: str, *, lasting: bool) -> None:
+        write_atomically(path, text, lasting=lasting)
         written.append(path)
 
     monkeypatch.setattr(write_behind, "write_atomically", counting)

@@ -27,4 +27,6 @@ BENCHMARKS = {
     "noise": Benchmark(module="noise", title="noise sensitivity against the script of copies"),
     "choices": Benchmark(module="choices", title="multiple choice against lm-eval"),
     "loading": Benchmark(module="loading", title="a dozen checkpoints against from_pretrained"),
+    "growth": Benchmark(module="growth", title="growth with cells, tokens and parameters; overhead of a cell"),
+    "cores": Benchmark(module="cores", title="two cores against one, a whole study"),
 }

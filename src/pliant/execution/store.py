@@ -6,18 +6,22 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Protocol
 
 from pliant.execution.engine import UserError
 from pliant.records.identity import SCHEMA_VERSION, Json, canonical_json
 from pliant.records.record import Record
 
 RUN_FILE = "run.json"
-Write = Callable[[Path, str], None]
-"""Writes a text to a path, whole or not at all: `write_atomically`, or what does so a little later."""
+
+
+class Write(Protocol):
+    """Writes a text to a path, whole or not at all: `write_atomically`, or what does so a little later."""
+
+    def __call__(self, path: Path, text: str, *, lasting: bool = True) -> None: ...
 
 
 class StoreError(ValueError):
@@ -58,11 +62,10 @@ def write_atomically(path: Path, text: str, *, lasting: bool = True) -> None:
         OSError: the disk is full or not writable; the old file is still there and no part of the new one.
     """
     folder, name = os.path.split(path)
-    os.makedirs(folder, exist_ok=True)
     # mkstemp's would be readable by the owner only
     temporary = os.path.join(folder, f".part-{uuid.uuid4().hex}{os.path.splitext(name)[1]}")
     try:
-        with open(temporary, "x", encoding="utf-8") as file:
+        with _created(temporary, folder) as file:
             file.write(text)
             if lasting:
                 file.flush()
@@ -72,6 +75,14 @@ def write_atomically(path: Path, text: str, *, lasting: bool = True) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+
+
+def _created(path: str, folder: str) -> IO[str]:
+    try:
+        return open(path, "x", encoding="utf-8")
+    except FileNotFoundError:  # the first of its folder
+        os.makedirs(folder, exist_ok=True)
+        return open(path, "x", encoding="utf-8")
 
 
 def remove_folder(folder: Path) -> None:
@@ -120,11 +131,9 @@ class Store:
             raise StoreError(f"{path} has schema {schema}, this release reads up to {SCHEMA_VERSION}; upgrade pliant")
         return record
 
-    def write_run(self, cell: str, run: dict[str, Json]) -> None:
+    def write_run(self, cell: str, run: dict[str, Json], through: Write = write_atomically) -> None:
         """How the cell went: times, host, attempts, warnings, error. Never part of identity or result."""
-        write_atomically(
-            self.records / cell / RUN_FILE, json.dumps(run, indent=1, sort_keys=True) + "\n", lasting=False
-        )
+        through(self.records / cell / RUN_FILE, json.dumps(run, sort_keys=True) + "\n", lasting=False)
 
     def read_run(self, cell: str) -> dict[str, Any]:
         path = self.records / cell / RUN_FILE

@@ -30,7 +30,7 @@ class WriteBehind:
         while self._waiting and error is None:
             self._waiting.popleft().result()
 
-    def __call__(self, path: Path, text: str) -> None:
+    def __call__(self, path: Path, text: str, *, lasting: bool = True) -> None:
         """Take `text` for `path`, and return before it is there.
 
         Raises:
@@ -38,4 +38,4 @@ class WriteBehind:
         """
         while self._waiting and (self._waiting[0].done() or len(self._waiting) >= WAITING):
             self._waiting.popleft().result()
-        self._waiting.append(self._pool.submit(write_atomically, path, text))
+        self._waiting.append(self._pool.submit(write_atomically, path, text, lasting=lasting))

@@ -170,7 +170,7 @@ def _attempt(bench: Bench, cell: CellPlan, write: Write) -> None:
         "process": os.getpid(),
         "error": error,
     }
-    bench.store.write_run(cell.key, run)
+    bench.store.write_run(cell.key, run, write)
 
 
 def _smaller_batch(bench: Bench) -> str:

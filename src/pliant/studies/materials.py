@@ -147,7 +147,7 @@ def settled_task(task: TaskSetting, before: Collection[TaskSetting]) -> TaskSett
     return next(known, None) or pinned_rows(source)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=64)  # planning goes through the trajectories more than once; a few MB each
 def open_materials(spec: MaterialSpec) -> Materials:
     """Open everything a trajectory needs; the packed text comes from the cache folder when it is there.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from pliant.checkpoints.audit.finding import Finding
 from pliant.checkpoints.trajectory import Member
@@ -75,7 +75,7 @@ def _clear_rise(earlier: TextLoss, later: TextLoss) -> tuple[float, float]:
     """The mean rise in nats, and its lower bound as a share of what `earlier` had learned; 0 if too small to tell."""
     rise = later.blocks - earlier.blocks
     error = float(np.std(rise, ddof=1)) / math.sqrt(len(rise))
-    low = float(np.mean(rise)) - float(student.ppf(CONFIDENCE, len(rise) - 1)) * error
+    low = float(np.mean(rise)) - float(stdtrit(len(rise) - 1, CONFIDENCE)) * error
     if low <= SMALLEST_NATS:
         return float(np.mean(rise)), 0.0
     learned = math.log(earlier.vocabulary_size) - earlier.mean

@@ -1,0 +1,60 @@
+"""A whole study with one worker and with as many as there are cores, as `pliant run` runs it, by the wall clock."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from pliant.benchmarks.result import Row, Scale
+from pliant.benchmarks.rows import Tell
+from pliant.benchmarks.turns import in_turns, times_as_fast
+from pliant.studies.demo import english_study
+from pliant.studies.study_file import to_yaml
+
+TARGET = 1.85
+
+
+def measure(scale: Scale, tell: Tell) -> Row:
+    """Seconds of `pliant run --workers 1` over those of `--workers 2`, the start of the workers and the report in."""
+    smoke = scale == "smoke"
+    rounds, size = (1, 0.01) if smoke else (3, 0.25)
+    place = Path(tempfile.mkdtemp(prefix="pliant-cores-"))
+    study = place / "study.yaml"
+    study.write_text(to_yaml(english_study(first_seed=1, scale=size)), encoding="utf-8")
+
+    def run(workers: int) -> None:
+        tell(f"{workers} worker(s)")
+        out = place / f"workers-{workers}"
+        shutil.rmtree(out, ignore_errors=True)
+        command = [sys.executable, "-m", "pliant", "run", str(study), "--out", str(out), "--workers", str(workers)]
+        subprocess.run([*command, "--log", "none"], check=True, stdout=subprocess.DEVNULL)
+
+    try:
+        names = {"1 worker": 1, "2 workers": 2}
+        contestants = {name: lambda workers=workers: run(workers) for name, workers in names.items()}
+        seconds = in_turns(contestants, rounds, clock="wall", warm=False)
+        same = _records(place / "workers-1") == _records(place / "workers-2")
+        assert same, "one worker and two wrote different records"
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+    return Row(
+        work="two cores against one",
+        figures=(
+            times_as_fast(
+                f"the demo's English study at scale {size:g}",
+                "one worker",
+                seconds["1 worker"],
+                seconds["2 workers"],
+                TARGET,
+            ),
+        ),
+        measured=seconds,
+        notes=(f"{os.cpu_count()} cores; by the wall clock, so nothing else may run",),
+    )
+
+
+def _records(folder: Path) -> dict[str, bytes]:
+    files = (path for path in (folder / "records").rglob("*.json") if path.name != "run.json")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
