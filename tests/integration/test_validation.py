@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 import tiny
+from pliant.checkpoints.architecture import build_model
+from pliant.checkpoints.folder import save_weights
 from pliant.records.numerics import Numerics
 from pliant.studies import validated
 from pliant.studies.settling import planned, prepare, study_of
@@ -27,7 +29,9 @@ def it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def trained(tmp_path: Path) -> Path:
     for seed in (1, 2):
-        tiny.save(tmp_path / "run" / f"tokens-{seed}K", seed=seed, width=32, heads=2, feed_forward=64)
+        folder = tmp_path / "run" / f"tokens-{seed}K"
+        folder.mkdir(parents=True)
+        save_weights(build_model(tiny.architecture(width=32, feed_forward=64), 80, seed), folder)
     return tmp_path / "run"
 
 
