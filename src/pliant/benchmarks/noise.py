@@ -1,4 +1,4 @@
-"""Sensitivity to noise within 5 % of itself: pairs on rotating subsets against the script that people write."""
+"""Sensitivity to noise within 5 % of itself: the gradient control on rotating subsets against the script that people write."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -87,7 +87,7 @@ def measure(scale: Scale, tell: Tell) -> Row:
         )
     )
     notes = (
-        f"pliant: antithetic pairs, each on one of {SUBSETS} subsets of the text in turn",
+        f"pliant: single draws with the gradient as control, each on one of {SUBSETS} subsets of the text in turn",
         "isotropic: noise of std gamma on every weight but gains, 40k parameters; demo: init scaling, 5k parameters",
     )
     return Row(work="noise sensitivity to +-5 %", figures=tuple(figures), measured=measured, notes=notes)
