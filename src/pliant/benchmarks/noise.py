@@ -1,4 +1,4 @@
-"""Sensitivity to noise within 5 % of itself: the gradient control on rotating subsets against the script that people write."""
+"""Sensitivity to noise within 5 % of itself: gradient control on rotating subsets against the script people write."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
