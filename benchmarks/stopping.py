@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from pliant.statistics import draws_to_precision, over_draws
-from pliant.statistics.rotation import levelled
+from pliant.statistics.rotation import Parts, levelled
 
 PRECISION = 0.05
 MOST = 4096
@@ -28,7 +28,7 @@ def rotating(random: np.random.Generator, rank: int, n: int, before: dict[int, l
     for part in range(PARTS):
         mean = 1 + (part - (PARTS - 1) / 2) / 10
         before.setdefault(part, []).extend((mean * random.chisquare(rank, size=n // PARTS) / rank).tolist())
-    draws = {part: {(part, d): value for d, value in enumerate(mine)} for part, mine in before.items()}
+    draws: Parts = {part: {(part, d): value for d, value in enumerate(mine)} for part, mine in before.items()}
     return list(levelled(draws, dict.fromkeys(draws, 1)).values())
 
 

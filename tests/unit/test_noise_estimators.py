@@ -249,8 +249,8 @@ def test_nothing_is_borrowed_from_other_or_no_more_draws():
     own = {d: float(d % 3) + d % 2 for d in range(12)}
     assert borrowed(own, own) == own
     assert borrowed(own, {d: float(d % 3) for d in range(6, 40)}) == own  # not all of them
-    assert borrowed(own, dict.fromkeys(range(12), 1.0)) == own
-    assert borrowed(own, {d: float(d % 3 + d % 2 if d < 12 else d % 5) for d in range(12)}) != own
+    assert borrowed(own, dict.fromkeys(range(40), 1.0)) == own
+    assert borrowed(own, {d: float(d % 3 + d % 2 if d < 12 else d % 5) for d in range(40)}) != own
 
 
 # settings

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pliant.checkpoints.about import About
 from pliant.data.tasks import EncodedSplit
+from pliant.evaluation.block_gradients import block_gradients
 from pliant.evaluation.losses import loss_measurement
 from pliant.modifications.noise import Noise, noisy_variants
 from pliant.modifications.variant import keep_base, restore
@@ -92,25 +93,35 @@ def half_width(values: NDArray[np.float64]) -> float:
 
 
 def pliant(case: Case, seed: int) -> Found:
-    """What a study does that asks for pairs on subsets to `precision`: blocks of draws until none is wanted."""
-    noise = Noise(scaling="init", strength=case.strength, draws=2 * SUBSETS, subsets=SUBSETS)
+    """What a study does that asks for the control on subsets to `precision`: blocks of draws until none is wanted."""
+    noise = Noise(
+        scaling="init",
+        strength=case.strength,
+        draws=2 * SUBSETS,
+        antithetic=False,
+        control="gradient",
+        subsets=SUBSETS,
+    )
+    numerics = Numerics()
     begun = time.process_time()
+    forward, batch_tokens = choose_forward(case.model, numerics.forward), numerics.evaluation_batch_tokens
     base = keep_base(case.model)
+    gradients = block_gradients(case.model, case.text, forward=forward, batch_tokens=batch_tokens)
     rows = [_reading(_measured(case))]
     have, wanted = 0, noise.draws
     while have < wanted:
         for block in range(have // noise.draws, math.ceil(wanted / noise.draws)):
-            for one in noisy_variants(noise, case.model, case.about, base, seed + block):
-                found = _measured(case, draw=one.draw, sign=one.sign, subset=one.subset)
+            for one in noisy_variants(noise, case.model, case.about, base, seed + block, gradients):
+                found = _measured(case, draw=one.draw, sign=one.sign, subset=one.subset, linear=one.linear)
                 rows.append(_reading(found, modification="noise", strength=noise.strength, seed=seed + block))
         restore(case.model, base)
         increases = _increases(rows)
         have = len(increases)
-        wanted = draws_to_precision(increases, precision=case.precision, copies=2, most=case.most)
+        wanted = draws_to_precision(increases, precision=case.precision, copies=1, most=case.most)
     return Found(
         value=math.fsum(increases) / have,
         half=half_width(np.array(increases)),
-        evaluations=2 * have,
+        evaluations=have,
         seconds=time.process_time() - begun,
         parts=_by_part(rows),
     )
@@ -140,6 +151,7 @@ def _reading(found: Measurement, **what: Any) -> Reading:
         sign=found.sign,
         blocks=found.blocks,
         count=found.count,
+        linear=found.linear,
         **what,
     )
 
@@ -157,5 +169,7 @@ def _by_part(rows: Sequence[Reading]) -> tuple[tuple[float, ...], ...]:
     parts: dict[tuple[int, ...], dict[object, list[float]]] = {}
     for row in copies:
         before = sum(sums for sums, count in zip(base.blocks, row.count, strict=True) if count) / sum(row.count)
-        parts.setdefault(row.count, {}).setdefault((row.seed, row.draw), []).append(row.value - before)
+        parts.setdefault(row.count, {}).setdefault((row.seed, row.draw), []).append(
+            row.value - sum(row.linear) / sum(row.count) - before
+        )
     return tuple(tuple(sum(pair) / len(pair) for pair in draws.values()) for draws in parts.values())

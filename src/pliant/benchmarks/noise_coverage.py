@@ -46,6 +46,6 @@ def _again_rotating(pools: list[Pool], precision: float, random: np.random.Gener
         parts: Parts = {k: {(k, d): value for d, value in enumerate(mine)} for k, mine in enumerate(drawn)}
         increases = list(levelled(parts, dict.fromkeys(parts, 1)).values())
         have = len(increases)
-        wanted = draws_to_precision(increases, precision=precision, copies=2, most=20 * sum(map(len, pools)))
+        wanted = draws_to_precision(increases, precision=precision, copies=1, most=20 * sum(map(len, pools)))
     values = np.array(increases)
     return float(values.mean()), half_width(values)
