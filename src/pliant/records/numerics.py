@@ -3,6 +3,10 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+Trainer = Literal["flat", "compiled", "compiled-bf16"]
+"""`flat`: one buffer of weights and a backward pass by hand; `compiled`: what lies between its matrix products too is
+compiled; `compiled-bf16`: and the matrix products, these alone, are in bfloat16."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Numerics:
@@ -11,12 +15,13 @@ class Numerics:
     The same plan, library versions and kind of processor give the same bytes; elsewhere results agree within
     tolerance. `forward` lean uses pliant's own forward pass where there is one for the class;
     `sweep` stacked trains the rates of a sweep side by side where that pays;
+    `trainer` is how ladders are pre-trained where it computes their shape, by autograd if it is None;
     `evaluation_batch_tokens` is the tokens of one forward pass when evaluating.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
     IDENTITY: ClassVar = frozenset(
-        {"threads", "dtype", "device", "attention", "forward", "sweep", "evaluation_batch_tokens"}
+        {"threads", "dtype", "device", "attention", "forward", "sweep", "trainer", "evaluation_batch_tokens"}
     )
     RUNTIME: ClassVar[frozenset[str]] = frozenset()
 
@@ -26,6 +31,7 @@ class Numerics:
     attention: Literal["sdpa", "eager"] = "sdpa"
     forward: Literal["lean", "transformers"] = "lean"
     sweep: Literal["stacked", "single"] = "stacked"
+    trainer: Trainer | None = None
     evaluation_batch_tokens: int = 2048
 
     def __post_init__(self) -> None:

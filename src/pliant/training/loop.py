@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol, final
 
 import torch
 from jaxtyping import Float, Int
@@ -112,28 +112,84 @@ def train(
     Raises:
         Diverged: a loss or a gradient is NaN or infinite; the weights are left as they were before that update.
     """
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     model.train()
     try:
-        for step in range(start, stop):
-            batch = next(batches)
-            if micro_batch is None:
-                value = _backward(model, batch, forward, objective, step)
-            else:
-                value = _backward_in_parts(model, list(batch.split(micro_batch)), forward, objective, step, parameters)
-            norm = torch.nn.utils.clip_grad_norm_(parameters, clip_norm) if math.isfinite(value) else None
-            if norm is None or not math.isfinite(norm.item()):
-                raise Diverged(step)
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(step)
-            optimizer.step()
-            optimizer.zero_grad()
-            after_step(step, value)
-            if finished(step):
-                break
+        learner = AutogradLearner(
+            model, optimizer, forward, clip_norm=clip_norm, micro_batch=micro_batch, objective=objective
+        )
+        take_steps(learner, batches, learning_rate, start=start, stop=stop, after_step=after_step, finished=finished)
     finally:  # one model serves many trainings: a gradient left behind would join the first step of the next
         optimizer.zero_grad()
         model.eval()
+
+
+class Learner(Protocol):
+    """What a step asks for, one after the other."""
+
+    def gradient(self, batch: Batch, step: int) -> float:
+        """The mean loss of `batch`; its gradient, where that is finite, is kept for `update`."""
+
+    def update(self, learning_rate: float) -> bool:
+        """Take the step; False, and the weights are as they were, where the gradient is not finite."""
+
+
+def take_steps(
+    learner: Learner,
+    batches: Iterator[Batch],
+    learning_rate: Callable[[int], float],
+    *,
+    start: int,
+    stop: int,
+    after_step: Callable[[int, float], None] = lambda step, loss: None,
+    finished: Callable[[int], bool] = never,
+) -> None:
+    """The loop of `train`, whatever computes the gradients and takes the steps.
+
+    Raises:
+        Diverged: as `train`.
+    """
+    for step in range(start, stop):
+        value = learner.gradient(next(batches), step)
+        if not math.isfinite(value) or not learner.update(learning_rate(step)):
+            raise Diverged(step)
+        after_step(step, value)
+        if finished(step):
+            break
+
+
+@final
+class AutogradLearner:
+    """Gradients by autograd through any forward pass, updates by the optimiser itself."""
+
+    def __init__(
+        self,
+        model: Any,
+        optimizer: torch.optim.AdamW,
+        forward: Forward,
+        *,
+        clip_norm: float,
+        micro_batch: int | None = None,
+        objective: Objective = the_loss,
+    ) -> None:
+        self._model, self._optimizer, self._forward, self._objective = model, optimizer, forward, objective
+        self._clip_norm, self._micro_batch = clip_norm, micro_batch
+        self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
+
+    def gradient(self, batch: Batch, step: int) -> float:
+        if self._micro_batch is None:
+            return _backward(self._model, batch, self._forward, self._objective, step)
+        parts = list(batch.split(self._micro_batch))
+        return _backward_in_parts(self._model, parts, self._forward, self._objective, step, self._parameters)
+
+    def update(self, learning_rate: float) -> bool:
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self._clip_norm)
+        if not math.isfinite(norm.item()):
+            return False
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        return True
 
 
 def _backward(model: Any, batch: Batch, forward: Forward, objective: Objective, step: int) -> float:

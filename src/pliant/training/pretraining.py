@@ -21,8 +21,10 @@ from pliant.checkpoints.weights import canonical_tensors, norms, stored_fingerpr
 from pliant.data.tokenizers import Tokenizer
 from pliant.data.windows import WindowSource
 from pliant.records.numerics import Numerics
-from pliant.training.decoder import Forward, choose_forward, transformers_logits
-from pliant.training.loop import Batch, Diverged, Optimisation, adamw, train
+from pliant.training.decoder import choose_forward, transformers_logits
+from pliant.training.flat_trainer import FlatTrainer
+from pliant.training.flat_weights import flattens
+from pliant.training.loop import AutogradLearner, Batch, Diverged, Learner, Optimisation, adamw, take_steps
 from pliant.training.precision import Precision, in_precision
 from pliant.training.schedules import Schedule
 from pliant.training.state import OPTIMIZER_FILE, latest_snapshot, load_state, save_optimizer, save_snapshot
@@ -127,16 +129,12 @@ def run_segment(
 
     rate = run.recipe.learning_rate
     try:
-        train(
-            model,
-            optimizer,
+        take_steps(
+            _learner(run, model, optimizer),
             _batches(source, run.recipe.batch_windows, start, run.numerics.device),
             lambda step: run.recipe.schedule.learning_rate(rate, step, segment.total),
-            forward=_forward(run, model),
             start=start,
             stop=segment.stop,
-            clip_norm=run.recipe.optimisation.clip_norm,
-            micro_batch=run.recipe.micro_batch,
             after_step=after_step,
         )
     except Diverged as error:
@@ -152,11 +150,16 @@ def run_segment(
     shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _forward(run: Run, model: Any) -> Forward:
-    """The forward pass of the numerics plan; in another precision it is transformers' own."""
-    if run.recipe.precision is None:
-        return choose_forward(model, run.numerics.forward)
-    return in_precision(transformers_logits, run.recipe.precision, torch.device(run.numerics.device))
+def _learner(run: Run, model: Any, optimizer: torch.optim.AdamW) -> Learner:
+    """What the numerics plan trains with; in a precision that the recipe names it is autograd through transformers."""
+    recipe, plan = run.recipe, run.numerics
+    how: dict[str, Any] = {"clip_norm": recipe.optimisation.clip_norm, "micro_batch": recipe.micro_batch}
+    if recipe.precision is not None:
+        forward = in_precision(transformers_logits, recipe.precision, torch.device(plan.device))
+        return AutogradLearner(model, optimizer, forward, **how)
+    if plan.trainer is not None and flattens(model):
+        return FlatTrainer(model, optimizer, plan.trainer, **how)
+    return AutogradLearner(model, optimizer, choose_forward(model, plan.forward), **how)
 
 
 def _about(run: Run, segment: Segment, source: WindowSource, model: Any, weights: str) -> About:
