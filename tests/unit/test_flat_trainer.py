@@ -1,7 +1,9 @@
 """Training on flat buffers against transformers' classes and autograd: logits, gradients, steps, ways back."""
 
-import dataclasses
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -134,19 +136,20 @@ def steps(model, kind, count=6, rate=0.01, **how):
     losses = []
     batches = (Batch(tiny.token_ids(seed=n), tiny.token_ids(seed=n + 100)) for n in range(count))
     take_steps(learner, batches, lambda step: rate, start=0, stop=count, after_step=lambda n, loss: losses.append(loss))
-    return losses, tiny.weights_of(model), optimizer
+    shown = {name: optimizer.state[parameter] for name, parameter in model.named_parameters()}
+    return losses, tiny.weights_of(model), shown
 
 
 @pytest.mark.parametrize("micro_batch", [None, 1])
 def test_steps_are_those_of_autograd_and_torchs_adamw(shape, micro_batch):
-    expected, weights, optimizer = steps(a_model(shape), None)
+    expected, weights, states = steps(a_model(shape), None)
     losses, found, shown = steps(a_model(shape), "flat", micro_batch=micro_batch)
     assert losses == pytest.approx(expected, rel=1e-5)
     for name in weights:
         torch.testing.assert_close(found[name], weights[name], rtol=1e-3, atol=2e-5)
-    for one, other in zip(optimizer.state.values(), shown.state.values(), strict=True):
-        assert one["step"] == other["step"] == 6
-        torch.testing.assert_close(one["exp_avg"], other["exp_avg"], rtol=1e-3, atol=1e-6)
+    for name, state in states.items():
+        assert state["step"] == shown[name]["step"] == 6
+        torch.testing.assert_close(shown[name]["exp_avg"], state["exp_avg"], rtol=1e-3, atol=1e-6)
 
 
 def test_a_loss_that_is_not_finite_leaves_the_weights(shape):
@@ -166,3 +169,36 @@ def test_other_models_are_not_taken(changed):
     for name, value in changed.items():
         setattr(model.config, name, value)
     assert not flattens(model)
+
+
+COMPILED = """
+import sys, torch
+sys.path.insert(0, sys.argv[1])
+import tiny
+from pliant.training.flat_trainer import FlatTrainer
+from pliant.training.loop import Batch, Optimisation, adamw, take_steps
+
+def losses(kind, **shape):
+    model, seen = tiny.model(**shape), []
+    optimizer = adamw(model.parameters(), Optimisation())
+    batches = (Batch(tiny.token_ids(seed=n), tiny.token_ids(seed=n + 9)) for n in range(8))
+    learner = FlatTrainer(model, optimizer, kind, clip_norm=1.0)
+    take_steps(learner, batches, lambda n: 0.01, start=0, stop=8, after_step=lambda n, loss: seen.append(loss))
+    return torch.tensor(seen), torch.cat([p.detach().flatten() for p in model.parameters()])
+
+for shape in ({"layers": 2}, {"layers": 3, "family": "olmo2"}):
+    (plain, ends), (seen, found), (low, _) = (losses(kind, **shape) for kind in ("flat", "compiled", "compiled-bf16"))
+    torch.testing.assert_close(seen, plain, rtol=1e-5, atol=0)
+    torch.testing.assert_close(found, ends, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(low, plain, rtol=5e-3, atol=0)
+    assert not torch.equal(low, seen)
+print("agree")
+"""
+
+
+@pytest.mark.slow
+def test_compiled_steps_are_those_of_the_plain_functions():
+    """In a process of its own, without the checks of shapes that tests put around every function."""
+    command = [sys.executable, "-c", COMPILED, str(Path(tiny.__file__).parent)]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert found.stdout.strip() == "agree", found.stderr

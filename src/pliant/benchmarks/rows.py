@@ -25,4 +25,5 @@ class Benchmark:
 
 BENCHMARKS = {
     "choices": Benchmark(module="choices", title="multiple choice against lm-eval"),
+    "training": Benchmark(module="training", title="a training step against transformers' Trainer"),
 }

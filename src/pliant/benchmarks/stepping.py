@@ -59,7 +59,7 @@ class SteppingTrainer:
         return self._left == 0
 
     def _trainer(self) -> Any:
-        from accelerate.state import AcceleratorState
+        from accelerate.state import AcceleratorState  # type: ignore[import-untyped]
         from transformers import Trainer, TrainerCallback, TrainingArguments
 
         # what the last Trainer of this process set for itself it would hand on to the next
@@ -88,4 +88,3 @@ class SteppingTrainer:
         )
         rows = [{"input_ids": window, "labels": window} for window in self._windows]
         return Trainer(model=self._model, args=arguments, train_dataset=rows, callbacks=[Turns()])
-

@@ -22,9 +22,9 @@ def attend(queries: Heads, keys: Heads, values: Heads, way: Way) -> tuple[Heads,
     if way == "flash":
         mixed, sums = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(queries, keys, values, 0.0, True)
         return mixed, (queries, keys, values, mixed, sums)
-    leaves = tuple(part.detach().requires_grad_() for part in (queries, keys, values))
+    first, second, third = leaves = [part.detach().requires_grad_() for part in (queries, keys, values)]
     with torch.enable_grad():
-        mixed = F.scaled_dot_product_attention(*leaves, is_causal=True)
+        mixed = F.scaled_dot_product_attention(first, second, third, is_causal=True)
     return mixed.detach(), (leaves, mixed)
 
 

@@ -24,7 +24,7 @@ def norm_back(
     root: Float[Tensor, "tokens 1"],
     gain: Float[Tensor, " width"],
 ) -> tuple[Float[Tensor, "tokens width"], Float[Tensor, " width"]]:
-    """The gradients of x and of the gain: with u = x r and t = gradient gain, r (t - u mean(t u)) and sum(gradient u)."""
+    """The gradients of x, r (t - u mean(t u)) with u = x r and t = gradient gain, and of the gain, sum(gradient u)."""
     unit = hidden * root
     scaled = gradient * gain
     onto = (scaled * unit).mean(dim=-1, keepdim=True)
@@ -133,7 +133,9 @@ def join_heads(
 ) -> Float[Tensor, "tokens three_width"]:
     """The gradient of what `split_heads` split."""
     backwards = [turn(x.transpose(1, 2), cosine, -sine).to(product) for x in (queries, keys)]
-    return torch.cat([*backwards, values.transpose(1, 2).to(product)], dim=2).view(-1, 3 * queries.shape[1] * queries.shape[3])
+    return torch.cat([*backwards, values.transpose(1, 2).to(product)], dim=2).view(
+        -1, 3 * queries.shape[1] * queries.shape[3]
+    )
 
 
 def normed_heads(
@@ -187,7 +189,7 @@ def losses_of(
     surprise = (largest + total.log() - scores.gather(1, index)).squeeze(1)
     # a weight of 0 times an infinite surprise would be NaN: rows that are not scored are left out by choice
     loss = torch.where(share > 0, share * surprise, 0.0).sum()
-    scale = (share.unsqueeze(1) / total)
+    scale = share.unsqueeze(1) / total
     gradient = powers * scale
     if torch.compiler.is_compiling():
         hit = torch.arange(logits.shape[1], device=logits.device) == index

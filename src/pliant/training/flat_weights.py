@@ -35,7 +35,12 @@ class Shape:
     def matrices(self) -> dict[str, tuple[int, int]]:
         """(rows, columns) of each matrix, joint ones as one, by a name of our own."""
         width, hidden = self.width, self.feed_forward
-        block = {"qkv": (3 * width, width), "o": (width, width), "gate_up": (2 * hidden, width), "down": (width, hidden)}
+        block = {
+            "qkv": (3 * width, width),
+            "o": (width, width),
+            "gate_up": (2 * hidden, width),
+            "down": (width, hidden),
+        }
         found = {"embed": (self.vocabulary, width)}
         found |= {f"{n}.{name}": size for n in range(self.layers) for name, size in block.items()}
         return found if self.tied else found | {"head": (self.vocabulary, width)}

@@ -5,31 +5,43 @@ from typing import Any
 
 import torch
 
-from pliant.records.numerics import Trainer
+from pliant.records.numerics import Numerics, Trainer
 from pliant.training.decoder import choose_forward
 from pliant.training.flat_trainer import FlatTrainer
 from pliant.training.flat_weights import flattens
 from pliant.training.loop import AutogradLearner, Learner
 
-COMPILE_SECONDS = 60.0
-"""What compiling costs a process, on one core."""
-"""One core's rate of floating-point operations in training, of which compiling saves about a third: an order."""
+COMPILED_SECONDS = 60.0
+"""What compiling one shape costs a process, on a core: about half of it in the C++ compiler."""
+SAVED_SECONDS = 2e-6
+"""What compiling saves of each token at the least, in layers: the passes over memory between products."""
+BFLOAT16_FROM = 128
+"""Width from which products in bfloat16 gain more on matrix units than their casts cost (measured)."""
 
 
-def choose_trainer() -> Trainer | None:
-    return None
+def choose_trainer(
+    *, width: int, layers: int, tokens: int, matrix_units: bool, compiling_works: Callable[[], bool]
+) -> Trainer:
+    """For training a model of `width` and `layers` on `tokens` in one process, on a CPU.
+
+    Compiling has to save more than it costs; whether it works is asked only where it would. `matrix_units` is whether
+    the CPU multiplies bfloat16 on units of its own.
+    """
+    if tokens * layers * SAVED_SECONDS < COMPILED_SECONDS or not compiling_works():
+        return "flat"
+    return "compiled-bf16" if matrix_units and width >= BFLOAT16_FROM else "compiled"
+
+
+def has_matrix_units() -> bool:
+    """Whether this CPU has AMX for bfloat16."""
+    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
 
 
 def learner_of(
-    trainer: Trainer | None,
-    model: Any,
-    optimizer: torch.optim.AdamW,
-    *,
-    forward: str,
-    clip_norm: float,
-    micro_batch: int | None = None,
+    numerics: Numerics, model: Any, optimizer: torch.optim.AdamW, *, clip_norm: float, micro_batch: int | None = None
 ) -> Learner:
-    """What takes the steps of pre-training `model` under a numerics plan with `trainer`."""
-    if trainer is not None and flattens(model):
-        return FlatTrainer(model, optimizer, trainer, clip_norm=clip_norm, micro_batch=micro_batch)
-    return AutogradLearner(model, optimizer, choose_forward(model, forward), clip_norm=clip_norm, micro_batch=micro_batch)
+    """What takes the steps of pre-training `model` under the plan `numerics`."""
+    if numerics.trainer is not None and flattens(model):
+        return FlatTrainer(model, optimizer, numerics.trainer, clip_norm=clip_norm, micro_batch=micro_batch)
+    forward = choose_forward(model, numerics.forward)
+    return AutogradLearner(model, optimizer, forward, clip_norm=clip_norm, micro_batch=micro_batch)
