@@ -23,14 +23,14 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
     What cannot be compiled raises there; nothing falls back to the plain function.
     """
-    _private_cache()
+    private_cache()
     torch._dynamo.config.recompile_limit = SHAPES_AT_ONCE
     made: Callable[..., Any] = torch.compile(function, fullgraph=True, dynamic=False)
     return made
 
 
 @lru_cache(maxsize=1)
-def _private_cache() -> str:
+def private_cache() -> str:
     """A new folder that torch compiles into until this process ends, in this process and not in helpers of it."""
     folder = tempfile.mkdtemp(prefix="pliant-compiled-")
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder

@@ -21,14 +21,14 @@ BFLOAT16_FROM = 128
 
 def choose_trainer(
     *, width: int, layers: int, tokens: int, matrix_units: bool, compiling_works: Callable[[], bool]
-) -> Trainer:
+) -> Trainer | None:
     """For training a model of `width` and `layers` on `tokens` in one process, on a CPU.
 
-    Compiling has to save more than it costs; whether it works is asked only where it would. `matrix_units` is whether
+    Compiling has to save more than it costs, and nothing else gains much; whether it works is asked only where it would. `matrix_units` is whether
     the CPU multiplies bfloat16 on units of its own.
     """
     if tokens * layers * SAVED_SECONDS < COMPILED_SECONDS or not compiling_works():
-        return "flat"
+        return None
     return "compiled-bf16" if matrix_units and width >= BFLOAT16_FROM else "compiled"
 
 
