@@ -35,7 +35,7 @@ def choose_numerics(spec: StudySpec, gathered: Gathered) -> Numerics:
 
 
 def _with_trainer(chosen: Numerics, spec: StudySpec) -> Numerics:
-    """`chosen` with what its ladders are pre-trained with, by the one with the most to do; that of a GPU is autograd."""
+    """`chosen` with what ladders are pre-trained with, by the one with the most to do; on a GPU that is autograd."""
     ladders = [entry.ladder for entry in spec.trajectories if entry.ladder is not None]
     if not ladders or chosen.device != "cpu":
         return chosen

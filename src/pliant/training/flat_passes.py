@@ -143,8 +143,9 @@ def _llama_back(tape: Tape, of_read: Rows, kept: list[Any]) -> Rows:
         )
         stream, root, read, own = before
         of_read, gain = _PARTS_BACK[_kind(name)](tape, name, of_added, read, own), name + "_norm"
-    of_stream, _, tape.gradients[gain] = parts.read_after_back(of_read, of_stream, stream, root, weights[gain])
-    return of_stream
+    total: Rows
+    total, _, tape.gradients[gain] = parts.read_after_back(of_read, of_stream, stream, root, weights[gain])
+    return total
 
 
 def _olmo2(tape: Tape, stream: Rows) -> tuple[Rows, list[Any]]:
@@ -171,7 +172,8 @@ def _olmo2_back(tape: Tape, of_read: Rows, kept: list[Any]) -> Rows:
             of_read, of_stream, added, root, weights[gain]
         )
         of_read = _PARTS_BACK[_kind(name)](tape, name, of_added, read, own)
-    return of_stream + of_read
+    total: Rows = of_stream + of_read
+    return total
 
 
 def _attention(tape: Tape, name: str, read: Rows) -> tuple[Rows, tuple[Any, ...]]:
@@ -183,7 +185,8 @@ def _attention(tape: Tape, name: str, read: Rows) -> tuple[Rows, tuple[Any, ...]
         roots = (first, second)
     else:
         heads, roots = passes.parts.split_heads(joint, *tape.turns), None
-    mixed, kept = attend(*heads, passes.attention)
+    queries, keys, values = heads
+    mixed, kept = attend(queries, keys, values, passes.attention)
     rows = mixed.transpose(1, 2).reshape(len(read), -1).to(passes.product)
     return tape.through(layer + ".o", rows), (kept, rows, joint, roots)
 

@@ -19,8 +19,6 @@ from pliant.training.loop import Batch
 
 MOST_COMPILED_WHOLE = 2
 """Layers: a deeper model is compiled part by part, as the time to compile it whole grows with them."""
-SMALL_HEADS = 8
-"""Up to this size of a head, attention by products is quicker than the kernel for the CPU (measured)."""
 
 Core = Callable[..., Float[Tensor, ""]]
 """From weights, their cast, where the gradient goes, inputs, targets, shares, cos and sin to the loss."""
@@ -117,16 +115,16 @@ def _core(shape: Shape, kind: Trainer, device: str, product: torch.dtype) -> Cor
     passes = Passes(
         shape=shape,
         parts=parts_by(compiled if kind != "flat" and not whole else lambda part: part),
-        attention=_attention(shape, device),
+        attention=_attention(kind, device),
         product=product,
     )
     return _whole(passes) if whole else _piecewise(passes)
 
 
-def _attention(shape: Shape, device: str) -> Way:
+def _attention(kind: Trainer, device: str) -> Way:
     if device != "cpu":
         return "autograd"
-    return "products" if shape.width // shape.heads <= SMALL_HEADS else "flash"
+    return "flash" if kind == "flat" else "native"
 
 
 def _piecewise(passes: Passes) -> Core:

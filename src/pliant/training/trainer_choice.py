@@ -24,8 +24,8 @@ def choose_trainer(
 ) -> Trainer | None:
     """For training a model of `width` and `layers` on `tokens` in one process, on a CPU.
 
-    Compiling has to save more than it costs, and nothing else gains much; whether it works is asked only where it would. `matrix_units` is whether
-    the CPU multiplies bfloat16 on units of its own.
+    Compiling has to save more than it costs, and nothing else gains much; whether it works is asked only then.
+    `matrix_units` is whether the CPU multiplies bfloat16 on units of its own.
     """
     if tokens * layers * SAVED_SECONDS < COMPILED_SECONDS or not compiling_works():
         return None
