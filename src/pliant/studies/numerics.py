@@ -36,7 +36,11 @@ def choose_numerics(spec: StudySpec, gathered: Gathered) -> Numerics:
 
 def _with_trainer(chosen: Numerics, spec: StudySpec) -> Numerics:
     """`chosen` with what ladders are pre-trained with, by the one with the most to do; on a GPU that is autograd."""
-    ladders = [entry.ladder for entry in spec.trajectories if entry.ladder is not None]
+    ladders = [
+        entry.ladder
+        for entry in spec.trajectories
+        if entry.ladder is not None and entry.ladder.recipe.precision is None  # which is autograd through transformers
+    ]
     if not ladders or chosen.device != "cpu":
         return chosen
     most = max(ladders, key=lambda ladder: max(ladder.budgets) * ladder.architecture.width * ladder.architecture.layers)
