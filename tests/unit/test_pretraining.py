@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import tiny
 from pliant.checkpoints.architecture import build_model
@@ -104,6 +105,20 @@ def test_killed_and_resumed_ends_with_the_same_bits(tmp_path, uninterrupted, fam
     segment(tmp_path, "out", run=run, source=Watched(tiny.stream(), -1))
     assert seen == list(range(dies_at, TOTAL))  # continued, not begun again
     assert state_bytes(tmp_path / "out") == state_bytes(uninterrupted[family])
+
+
+@pytest.mark.parametrize("family", ["llama", "olmo2"])
+def test_killed_and_resumed_on_flat_buffers_ends_with_the_same_bits(tmp_path, family, uninterrupted):
+    run = dataclasses.replace(a_run(family=family), numerics=Numerics(trainer="flat"))
+    whole = segment(tmp_path, "whole", run=run)
+    with pytest.raises(Killed):
+        segment(tmp_path, "out", run=run, source=DyingStream(tiny.stream(), 13), snapshot_seconds=0.0)
+    segment(tmp_path, "out", run=run)
+    assert state_bytes(tmp_path / "out") == state_bytes(whole)
+    autograd = load_file(uninterrupted[family] / "model.safetensors")
+    assert autograd.keys() == load_file(whole / "model.safetensors").keys()
+    for name, tensor in load_file(whole / "model.safetensors").items():
+        torch.testing.assert_close(tensor, autograd[name], rtol=1e-2, atol=1e-3)
 
 
 def test_killed_twice_by_its_own_progress_report(tmp_path, uninterrupted):

@@ -29,4 +29,5 @@ BENCHMARKS = {
     "loading": Benchmark(module="loading", title="a dozen checkpoints against from_pretrained"),
     "growth": Benchmark(module="growth", title="growth with cells, tokens and parameters; overhead of a cell"),
     "cores": Benchmark(module="cores", title="two cores against one, a whole study"),
+    "training": Benchmark(module="training", title="a training step against transformers' Trainer"),
 }

@@ -3,6 +3,10 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+Trainer = Literal["flat", "compiled", "compiled-bf16"]
+"""`flat`: one buffer of weights and a backward pass by hand; `compiled`: what lies between its matrix products too is
+compiled; `compiled-bf16`: and the matrix products, these alone, are in bfloat16."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Numerics:
@@ -12,7 +16,7 @@ class Numerics:
     tolerance. `forward` lean uses pliant's own forward pass where there is one for the class;
     `sweep` stacked trains the rates of a sweep side by side where that pays;
     `kernel` lanes computes tiny models, forward and backward, in one compiled loop where they are of the shape that it
-    takes;
+    takes; `trainer` is how other ladders are pre-trained where it computes their shape, by autograd if it is None.
     `evaluation_batch_tokens` is the tokens of one forward pass when evaluating. `evaluation` bfloat16 has the products
     of linear layers in it when losses on held-out text are measured, and is validated when the study is created; auto
     is bfloat16 where that holds and pays, else what None is: `dtype`.
@@ -28,6 +32,7 @@ class Numerics:
             "forward",
             "sweep",
             "kernel",
+            "trainer",
             "evaluation_batch_tokens",
             "evaluation",
         }
@@ -41,6 +46,7 @@ class Numerics:
     forward: Literal["lean", "transformers"] = "lean"
     sweep: Literal["stacked", "single"] = "stacked"
     kernel: Literal["lanes"] | None = None
+    trainer: Trainer | None = None
     evaluation_batch_tokens: int = 2048
     evaluation: Literal["auto", "bfloat16"] | None = None
 

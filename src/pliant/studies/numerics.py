@@ -18,7 +18,10 @@ from pliant.studies.memory import batch_that_fits, free_bytes
 from pliant.studies.probing import remembered
 from pliant.studies.spec import SpecError, StudySpec, TrajectorySpec
 from pliant.studies.threads import Shape, choose_threads
+from pliant.training.by_kernel.layout import WIDEST
 from pliant.training.by_kernel.probe import kernel_works
+from pliant.training.compile_probe import compiling_works
+from pliant.training.trainer_choice import choose_trainer, has_matrix_units
 
 TINY_PARAMETERS = 1_000_000
 """Below this an accelerator is idle between launches, and a second thread costs more than it does: a training step
@@ -40,6 +43,31 @@ def choose_numerics(spec: StudySpec, gathered: Gathered) -> Numerics:
         return spec.numerics
     if "numerics" in spec.model_fields_set and spec.numerics.evaluation is None:
         return spec.numerics
+    return _with_trainer(_for_size(spec, gathered), spec)
+
+
+def _with_trainer(chosen: Numerics, spec: StudySpec) -> Numerics:
+    """`chosen` with what ladders are pre-trained with, by the one with the most to do; on a GPU that is autograd."""
+    ladders = [
+        entry.ladder
+        for entry in spec.trajectories
+        if entry.ladder is not None and entry.ladder.recipe.precision is None  # which is autograd through transformers
+        if chosen.kernel is None or entry.ladder.architecture.width > WIDEST
+    ]
+    if not ladders or chosen.device != "cpu":
+        return chosen
+    most = max(ladders, key=lambda ladder: max(ladder.budgets) * ladder.architecture.width * ladder.architecture.layers)
+    trainer = choose_trainer(
+        width=most.architecture.width,
+        layers=most.architecture.layers,
+        tokens=max(most.budgets),
+        matrix_units=has_matrix_units(),
+        compiling_works=compiling_works,
+    )
+    return replace(chosen, trainer=trainer)
+
+
+def _for_size(spec: StudySpec, gathered: Gathered) -> Numerics:
     largest = max(_parameters(entry, spec, gathered) for entry in spec.trajectories)
     if largest < TINY_PARAMETERS:
         works = remembered("the kernel of tiny models", {"kernel": kernel_name()}, kernel_works)

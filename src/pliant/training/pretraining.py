@@ -21,12 +21,12 @@ from pliant.checkpoints.weights import canonical_tensors, norms, stored_fingerpr
 from pliant.data.tokenizers import Tokenizer
 from pliant.data.windows import WindowSource
 from pliant.records.numerics import Numerics
-from pliant.training.by_kernel.layout import kernel_fits
-from pliant.training.decoder import choose_forward, transformers_logits
+from pliant.training.decoder import transformers_logits
 from pliant.training.loop import AutogradLearner, Batch, Diverged, Learner, Optimisation, adamw, take_steps
 from pliant.training.precision import Precision, in_precision
 from pliant.training.schedules import Schedule
 from pliant.training.state import OPTIMIZER_FILE, latest_snapshot, load_state, save_optimizer, save_snapshot
+from pliant.training.trainer_choice import learner_of
 
 Progress = Callable[[float, Mapping[str, float]], None]
 
@@ -150,17 +150,12 @@ def run_segment(
 
 
 def _learner(run: Run, model: Any, optimizer: torch.optim.AdamW) -> Learner:
-    """What the numerics plan trains with; in a precision that the recipe names it is autograd through transformers."""
-    recipe, plan = run.recipe, run.numerics
-    how: dict[str, Any] = {"clip_norm": recipe.optimisation.clip_norm, "micro_batch": recipe.micro_batch}
-    if recipe.precision is not None:
-        forward = in_precision(transformers_logits, recipe.precision, torch.device(plan.device))
-        return AutogradLearner(model, optimizer, forward, **how)
-    if plan.kernel == "lanes" and recipe.micro_batch is None and kernel_fits(model):
-        from pliant.training.by_kernel.learner import InPlace
-
-        return InPlace(model, optimizer, recipe.optimisation)
-    return AutogradLearner(model, optimizer, choose_forward(model, plan.forward), **how)
+    """What the numerics plan trains with; in a precision that the recipe names, autograd through transformers."""
+    recipe, micro_batch = run.recipe, run.recipe.micro_batch
+    if recipe.precision is None:
+        return learner_of(run.numerics, model, optimizer, recipe.optimisation, micro_batch=micro_batch)
+    forward = in_precision(transformers_logits, recipe.precision, torch.device(run.numerics.device))
+    return AutogradLearner(model, optimizer, forward, clip_norm=recipe.optimisation.clip_norm, micro_batch=micro_batch)
 
 
 def _about(run: Run, segment: Segment, source: WindowSource, model: Any, weights: str) -> About:

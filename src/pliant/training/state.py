@@ -21,7 +21,8 @@ def save_optimizer(model: Any, optimizer: torch.optim.AdamW, folder: Path) -> No
     moments = {}
     for name, parameter in canonical_tensors(model).items():
         for key, value in optimizer.state[parameter].items():
-            moments[f"{name}.{key}"] = value.detach().contiguous()
+            # one count of steps may serve all tensors, which a file takes for each by itself
+            moments[f"{name}.{key}"] = value.detach().contiguous() if value.ndim else value.detach().clone()
     save_file(moments, folder / OPTIMIZER_FILE)
 
 
