@@ -25,11 +25,10 @@ def transformers_loss(model: Any, split: EncodedSplit, rows: int) -> float:
     total = 0.0
     model.eval()
     with torch.inference_mode():
-        for some, wanted in zip(inputs.split(rows), targets.split(rows), strict=True):
-            logits = model(input_ids=some, use_cache=False).logits
-            total += F.cross_entropy(
-                logits.flatten(0, 1), wanted.flatten(), ignore_index=IGNORED, reduction="sum"
-            ).item()
+        for start in range(0, len(inputs), rows):
+            wanted = targets[start : start + rows].flatten()
+            logits = model(input_ids=inputs[start : start + rows], use_cache=False).logits.flatten(0, 1)
+            total += F.cross_entropy(logits, wanted, ignore_index=IGNORED, reduction="sum").item()
     return total / int((targets != IGNORED).sum())
 
 
@@ -105,7 +104,7 @@ def trainer_fine_tune(
     trainer = Trainer(
         model=model,
         args=TrainingArguments(**(usual | arguments)),
-        train_dataset=examples,  # type: ignore[arg-type]
+        train_dataset=examples,
         data_collator=default_data_collator,
         optimizers=(optimizer, rates),
         compute_loss_func=_mean_loss,

@@ -12,11 +12,17 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Benchmark:
-    """`module` has `measure(scale, tell) -> Row`; it runs in a process of its own with `threads` torch threads."""
+    """`module` has `measure(scale, tell) -> Row`; it runs in a process of its own with `threads` torch threads.
+
+    `needs` are the packages, by import name, that pliant itself can do without; `minutes` is about how long the whole
+    takes.
+    """
 
     module: str
     title: str
     threads: int = 1
+    needs: tuple[str, ...] = ()
+    minutes: float = 5.0
 
     def measure(self, scale: Scale, tell: Tell) -> Row:
         found: Row = import_module(f"pliant.benchmarks.{self.module}").measure(scale, tell)
@@ -24,5 +30,5 @@ class Benchmark:
 
 
 BENCHMARKS = {
-    "choices": Benchmark(module="choices", title="multiple choice against lm-eval"),
+    "choices": Benchmark(module="choices", title="multiple choice against lm-eval", needs=("lm_eval",), minutes=2.0),
 }
