@@ -2,6 +2,7 @@
 
 import copy
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -46,17 +47,23 @@ def copied_increases(
         yield loss(noisy) - base
 
 
-def until_precise(draws: Iterator[float], half_width: float, *, least: int = LEAST_DRAWS) -> list[float]:
-    """Draws until the 95 % t-interval of their mean is `half_width` or less to each side: `least` of them, then as many
-    more as their spread asks for, and so on."""
+def draws_needed(taken: list[float], half_width: float) -> int:
+    """How many draws of this spread have a 95 % t-interval of `half_width` to each side: n (half / half_width)^2."""
+    found = over_draws(taken, seed=0)
+    half = (found.high - found.low) / 2
+    return len(taken) if half <= half_width else max(len(taken) + 1, math.ceil(len(taken) * (half / half_width) ** 2))
+
+
+def until_precise(
+    draws: Iterator[float], half_width: float, *, least: int = LEAST_DRAWS, most: int | None = None
+) -> list[float]:
+    """Draws until the interval of their mean is as narrow: `least` of them, then as many more as their spread asks
+    for, and so on; `most` at most."""
     taken: list[float] = []
     wanted = least
     while len(taken) < wanted:
         taken += [next(draws) for _ in range(wanted - len(taken))]
-        found = over_draws(taken, seed=0)
-        half = (found.high - found.low) / 2
-        if half > half_width:
-            wanted = max(len(taken) + 1, math.ceil(len(taken) * (half / half_width) ** 2))
+        wanted = min(draws_needed(taken, half_width), most or sys.maxsize)
     return taken
 
 
