@@ -80,7 +80,7 @@ def trainer_fine_tune(
 ) -> Any:
     """`model` after one pass over `examples` in their order by transformers' Trainer; `arguments` go into its
     TrainingArguments (bf16, torch_compile, ...)."""
-    from transformers import Trainer, TrainingArguments, default_data_collator
+    from transformers import PrinterCallback, Trainer, TrainingArguments, default_data_collator
 
     steps = len(examples) // batch
     optimizer = torch.optim.AdamW(
@@ -116,6 +116,7 @@ def trainer_fine_tune(
         optimizers=(optimizer, rates),
         compute_loss_func=_mean_loss,
     )
+    trainer.remove_callback(PrinterCallback)
     trainer.train()
     return trainer.model
 

@@ -57,11 +57,14 @@ def run(name: str, benchmark: Benchmark, scale: Scale, machine: Machine, tell: T
 
 def _finish(command: list[str], threads: int, tell: Tell) -> dict[str, dict[str, float]]:
     """What `command` printed last; its progress until a traceback, if any, goes to `tell`."""
-    environment = os.environ | {"PYTHONWARNINGS": "ignore", "TOKENIZERS_PARALLELISM": "false"}
+    environment = os.environ | {"PYTHONWARNINGS": "ignore", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    environment |= {"TOKENIZERS_PARALLELISM": "false"}
     environment |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
     told, failing = "", False
-    with tempfile.TemporaryFile("w+") as printed:
-        process = subprocess.Popen(command, stdout=printed, stderr=subprocess.PIPE, text=True, env=environment)
+    with (
+        tempfile.TemporaryFile("w+") as printed,
+        subprocess.Popen(command, stdout=printed, stderr=subprocess.PIPE, text=True, env=environment) as process,
+    ):
         try:
             assert process.stderr is not None, "a pipe was asked for"
             for line in process.stderr:
@@ -71,7 +74,6 @@ def _finish(command: list[str], threads: int, tell: Tell) -> dict[str, dict[str,
             code = process.wait()
         finally:  # also when the reader is interrupted
             process.kill()
-            process.wait()
         if code:
             raise Crashed(told, code)
         printed.seek(0)

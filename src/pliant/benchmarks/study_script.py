@@ -55,6 +55,9 @@ class Found:
 
 
 def main(file: Path) -> None:
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
     job = Job(**json.loads(file.read_text("utf-8")))
     settings = job.materials | {"tasks": tuple(job.materials["tasks"])}
     materials = open_materials(MaterialSpec(**settings))
@@ -125,8 +128,5 @@ def _evaluated(name: str, model: Any, materials: Materials, rows: int, tasks: li
 if __name__ == "__main__":
     import logging
 
-    from transformers.utils.logging import disable_progress_bar
-
     logging.disable(logging.WARNING)
-    disable_progress_bar()
     main(Path(sys.argv[1]))
