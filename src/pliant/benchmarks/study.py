@@ -70,7 +70,7 @@ SIZES = {
     "whole": Size(
         corpus="english",
         preset="width-32",
-        budgets=(20, 33, 54, 90, 148, 243, 400, 660),
+        budgets=(20, 31, 47, 73, 112, 172, 265, 400),
         gammas=(0.005, 0.01, 0.02, 0.05, 0.1),
         blocks=2,
         tasks={"python": 4, "arithmetic": 8},
@@ -79,7 +79,7 @@ SIZES = {
         held_out_tokens=8192,
         task_rows=192,
         rounds=2,
-        most=48,
+        most=32,
         own_processes=True,
     ),
     "smoke": Size(
