@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -135,3 +136,8 @@ def test_contestants_take_turns_at_being_first():
     seconds = in_turns(runners, 3)
     assert "".join(order) == "abc" + "abc" + "bca" + "cab"
     assert {name: len(times) for name, times in seconds.items()} == {"a": 3, "b": 3, "c": 3}
+
+
+def test_the_page_in_the_docs_takes_the_table():
+    page = (Path(__file__).parents[2] / "docs" / "performance.md").read_text(encoding="utf-8")
+    assert "| work |" in with_region(page, markdown([outcome()], [], "pliant bench"))
