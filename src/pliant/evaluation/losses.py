@@ -1,7 +1,7 @@
 """Losses on held-out text and on tasks, with the sums of each block of text kept."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 
 from pliant.data.tasks import EncodedSplit
 from pliant.records.record import Measurement
+from pliant.records.subset import Subset
 from pliant.training.cross_entropy import IGNORED, cross_entropies
 from pliant.training.decoder import Forward
 
@@ -26,10 +27,36 @@ def loss_measurement(
     batch_tokens: int,
     draw: int | None,
     sign: int | None,
+    subset: Subset | None = None,
+    linear: tuple[float, ...] = (),
 ) -> Measurement:
-    """Mean cross-entropy over the scored targets: sum of nats / number of targets, in nats per token."""
-    sums, counts = _row_sums(model, split, forward, batch_tokens)
-    return _measurement("loss_nats", name, sums, counts, draw, sign, split.block_starts)
+    """Mean cross-entropy over the scored targets: sum of nats / number of targets, in nats per token.
+
+    With `subset` over its blocks alone: the others have a sum and a count of 0. `linear` is the first-order cost of
+    each block, kept beside the sums of the blocks that are evaluated.
+    """
+    starts = block_starts(split)
+    if subset is None:
+        sums, counts = _row_sums(model, split, forward, batch_tokens)
+        return _measurement("loss_nats", name, sums, counts, draw, sign, starts, linear)
+    chosen = subset.blocks(len(starts))
+    edges = [*starts, len(split)]
+    rows = [row for block in chosen for row in range(edges[block], edges[block + 1])]
+    sums, counts = np.zeros(len(split)), np.zeros(len(split), dtype=np.int64)
+    sums[rows], counts[rows] = _row_sums(model, some_rows(split, rows), forward, batch_tokens)
+    kept = tuple(cost if block in chosen else 0.0 for block, cost in enumerate(linear))
+    return _measurement("loss_nats", name, sums, counts, draw, sign, starts, kept)
+
+
+def block_starts(split: EncodedSplit) -> Int[np.ndarray, " blocks"]:
+    """The first row of each block whose losses are summed."""
+    return np.arange(0, len(split), BLOCK_ROWS) if split.block_starts is None else split.block_starts
+
+
+def some_rows(split: EncodedSplit, rows: Iterable[int]) -> EncodedSplit:
+    """Those `rows` alone, without blocks or segments."""
+    chosen = list(rows)
+    return EncodedSplit(inputs=split.inputs[chosen], targets=split.targets[chosen])
 
 
 def accuracy_measurement(
@@ -46,7 +73,7 @@ def accuracy_measurement(
         correct = np.concatenate(
             [
                 _correct(forward(model, inputs), targets, label_tokens)
-                for inputs, targets in _batches(split, batch_tokens, model)
+                for inputs, targets in batches(split, batch_tokens, model)
             ]
         )
     return _measurement("accuracy", name, correct, np.ones(len(correct), dtype=np.int64), None, None)
@@ -57,7 +84,7 @@ def _row_sums(
 ) -> tuple[Float[np.ndarray, " rows"], Int[np.ndarray, " rows"]]:
     sums = []
     with torch.inference_mode():
-        for inputs, targets in _batches(split, batch_tokens, model):
+        for inputs, targets in batches(split, batch_tokens, model):
             sums.append(cross_entropies(forward(model, inputs), targets).double().sum(dim=1).cpu().numpy())
     return np.concatenate(sums), (split.targets != IGNORED).sum(axis=1)
 
@@ -72,9 +99,10 @@ def _correct(
     return (guess == targets[rows, first]).double().cpu().numpy()
 
 
-def _batches(
+def batches(
     split: EncodedSplit, batch_tokens: int, model: Any
 ) -> Iterator[tuple[Int[torch.Tensor, "b t"], Int[torch.Tensor, "b t"]]]:
+    """Inputs and targets of at most `batch_tokens` tokens (a row at least) at a time, on the model's device."""
     device = next(model.parameters()).device
     rows = max(1, batch_tokens // split.inputs.shape[1])
     for start in range(0, len(split), rows):
@@ -92,6 +120,7 @@ def _measurement(
     draw: int | None,
     sign: int | None,
     starts: Int[np.ndarray, " blocks"] | None = None,
+    linear: tuple[float, ...] = (),
 ) -> Measurement:
     edges = np.arange(0, len(sums), BLOCK_ROWS) if starts is None else starts
     blocks = np.add.reduceat(sums, edges)
@@ -104,4 +133,5 @@ def _measurement(
         count=tuple(int(number) for number in count),
         draw=draw,
         sign=sign,
+        linear=linear,
     )

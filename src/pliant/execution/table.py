@@ -134,6 +134,7 @@ def _rows(store: Store, study: str, cell: PlannedCell, evaluation: str) -> Itera
             "value": number(measurement["value"]),
             "blocks": tuple(number(block) for block in measurement["blocks"]),
             "count": tuple(measurement["count"]),
+            "linear": tuple(number(block) for block in measurement.get("linear", ())),
         }
 
 

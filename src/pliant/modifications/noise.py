@@ -16,6 +16,7 @@ from pliant.checkpoints.keyed import keyed_normal
 from pliant.checkpoints.weights import canonical_tensors, root_mean_square
 from pliant.modifications.tensors import embedding_names
 from pliant.modifications.variant import Variant, is_large
+from pliant.records.subset import Subset
 
 Scaling = Literal["init", "relative"]
 
@@ -26,12 +27,15 @@ class Noise:
 
     Tensors whose initialisation has no variance (gains) stay put, and so do all tensors of fewer than two
     dimensions under `relative`. `embeddings` False leaves the input and output embeddings alone. One cell is a
-    block of `draws` draws; with `antithetic` a draw is the pair theta + noise, theta - noise.
+    block of `draws` draws; with `antithetic` a draw is the pair theta + noise, theta - noise. Two settings make an
+    interval of the sensitivity narrower for the same work: `control` gradient takes from the loss of a single draw
+    what it costs to first order, whose mean over draws is 0; `subsets` measures the loss of each draw on one of so
+    many equal parts of the held-out text, in turn (docs/concepts.md).
     Source: Springer et al., arXiv 2503.19206, section 3.3 (init scaling, embeddings in).
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
-    IDENTITY: ClassVar = frozenset({"scaling", "strength", "embeddings", "draws", "antithetic"})
+    IDENTITY: ClassVar = frozenset({"scaling", "strength", "embeddings", "draws", "antithetic", "control", "subsets"})
     RUNTIME: ClassVar[frozenset[str]] = frozenset()
     KIND: ClassVar = "noise"
 
@@ -40,12 +44,28 @@ class Noise:
     embeddings: bool = True
     draws: int = 8
     antithetic: bool = True
+    control: Literal["gradient"] | None = None
+    subsets: int | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.strength) and self.strength >= 0):
             raise ValueError(f"noise strength must be a finite number >= 0, got {self.strength}")
         if self.draws < 1:
             raise ValueError(f"draws must be at least 1, got {self.draws}")
+        if self.control is not None and self.antithetic:
+            raise ValueError(
+                "control: gradient has no effect with antithetic: true, whose pairs cancel the same term; "
+                "give antithetic: false, or leave control out"
+            )
+        if self.subsets is not None and self.subsets < 2:
+            raise ValueError(
+                f"subsets must be at least 2, got {self.subsets}; leave it out to measure on the whole text"
+            )
+        if self.subsets is not None and (self.draws % self.subsets or self.draws < 2 * self.subsets):
+            raise ValueError(
+                f"draws must be two or more for each of the {self.subsets} subsets and as many for each, "
+                f"got {self.draws}; give draws: {max(2, -(-self.draws // self.subsets)) * self.subsets}"
+            )
 
     @property
     def label(self) -> str:
@@ -78,24 +98,46 @@ def _scale(noise: Noise, tensor: Tensor, name: str, about: About) -> float:
     return root_mean_square(tensor) if tensor.ndim >= 2 else 0.0
 
 
-def noisy_variants(noise: Noise, model: Any, about: About, base: Mapping[str, Tensor], seed: int) -> Iterator[Variant]:
+def noisy_variants(
+    noise: Noise,
+    model: Any,
+    about: About,
+    base: Mapping[str, Tensor],
+    seed: int,
+    gradients: Mapping[str, Tensor] | None = None,
+) -> Iterator[Variant]:
     """Put each noisy copy of `base` into `model` in turn; `restore` puts the base back, bit for bit.
 
     The stream is keyed by (seed, draw, tensor name, shape) and drawn on CPU in fp32: it is common to all
-    checkpoints of one shape, and a tied tensor is drawn once. Strength 0 leaves the weights untouched.
+    checkpoints of one shape, and a tied tensor is drawn once. Strength 0 leaves the weights untouched. `gradients`
+    are those of each block of text at the base, (blocks, size) by tensor, where the noise asks for its control.
+
+    Raises:
+        CheckpointError: init scaling asked of a checkpoint whose initialisation is not known.
     """
+    assert (gradients is not None) == (noise.control is not None), "the control is made of the gradients"
     stds = noise_stds(noise, model, about)
     tensors = canonical_tensors(model)
     signs = (1, -1) if noise.antithetic else (1,)
     shapes = {name: tensors[name].shape for name in stds}
     for draw in range(noise.draws):
         epsilons = _Epsilons(shapes=shapes, large=is_large(model), seed=seed, draw=draw)
+        subset = Subset(number=draw % noise.subsets, of=noise.subsets) if noise.subsets is not None else None
         for sign in signs:
+            linear = _no_cost(gradients)
             with torch.no_grad():
                 for name, epsilon in epsilons.each():
                     shift = (sign * stds[name]) * epsilon.to(tensors[name].device)
-                    tensors[name].copy_(base[name] + shift)
-            yield Variant(draw=draw, sign=sign)
+                    torch.add(base[name], shift, out=tensors[name])
+                    if gradients is not None:
+                        linear += (gradients[name] @ shift.flatten().to(gradients[name].dtype)).double()
+            yield Variant(draw=draw, sign=sign, subset=subset, linear=tuple(linear.tolist()))
+
+
+def _no_cost(gradients: Mapping[str, Tensor] | None) -> Tensor:
+    """Zero for each block of text; for none without gradients."""
+    some = next(iter(gradients.values())) if gradients is not None else torch.zeros(0, 1)
+    return torch.zeros(len(some), dtype=torch.float64, device=some.device)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

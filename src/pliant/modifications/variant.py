@@ -10,6 +10,7 @@ from torch import Tensor
 from pliant.checkpoints.stored import StoredWeights
 from pliant.checkpoints.weights import canonical_tensors
 from pliant.records.identity import Json
+from pliant.records.subset import Subset
 
 LARGE_PARAMETERS = 100_000_000
 """From here on (0.4 GB in fp32) a second copy of the weights is not held."""
@@ -19,7 +20,9 @@ LARGE_PARAMETERS = 100_000_000
 class Variant:
     """Which copy the model holds now. `diverged` copies have no measurements but their status.
 
-    `losses` is the task loss of each step's batch before its update, where theta' was trained.
+    `losses` is the task loss of each step's batch before its update, where theta' was trained. `subset` is the part of
+    the held-out text that it is measured on, None for all of it; `linear` what it costs there to first order, in
+    nats a block.
     """
 
     draw: int | None = None
@@ -27,6 +30,8 @@ class Variant:
     diverged: bool = False
     details: dict[str, Json] | None = None
     losses: tuple[float, ...] = ()
+    subset: Subset | None = None
+    linear: tuple[float, ...] = ()
 
 
 def keep_base(model: Any, stored: StoredWeights | None = None) -> Mapping[str, Tensor]:

@@ -13,7 +13,9 @@ class Measurement:
     """One measured value of one theta'.
 
     `blocks` holds the sum of each block of text (nats, or items correct) and `count` the tokens or items
-    a block, so that `value == sum(blocks) / sum(count)` and intervals over blocks can be computed later.
+    a block, so that `value == sum(blocks) / sum(count)` and intervals over blocks can be computed later; a block
+    that was not evaluated has a count of 0. `linear` holds, for each block that was, what the change of the weights
+    costs to first order, <theta' - theta, gradient of the block's sum>, where it was asked for.
     `draw` and `sign` name the copy of a noise cell (`sign` -1 is the antithetic partner); `tensor` one tensor of
     the model; None elsewhere.
     """
@@ -26,9 +28,10 @@ class Measurement:
     tensor: str | None = None
     blocks: tuple[float, ...] = ()
     count: tuple[int, ...] = ()
+    linear: tuple[float, ...] = ()
 
     def to_json(self) -> dict[str, Json]:
-        return {
+        content: dict[str, Json] = {
             "metric": self.metric,
             "value": self.value,
             "split": self.split,
@@ -38,6 +41,7 @@ class Measurement:
             "blocks": list(self.blocks),
             "count": list(self.count),
         }
+        return content | {"linear": list(self.linear)} if self.linear else content
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from pliant.statistics.law_fit import fit_law
 from pliant.statistics.matched import MatchedLearning, matched_learning
 from pliant.statistics.minimum import Bounds, Minimum, SeedMinimum, locate_minimum
 from pliant.statistics.more_draws import precise_draws
+from pliant.statistics.precision import draws_to_precision
 from pliant.statistics.price import (
     Change,
     Difference,
@@ -74,6 +75,7 @@ __all__ = [
     "contrast",
     "contrast_over_text",
     "displacement",
+    "draws_to_precision",
     "fit_law",
     "forecast",
     "frontiers",

@@ -45,6 +45,7 @@ class Reading:
     sign: int | None = None
     blocks: tuple[float, ...] = ()
     count: tuple[int, ...] = ()
+    linear: tuple[float, ...] = ()
     tensor: str | None = None
     status: str = "ok"
     cell: str = ""

@@ -35,15 +35,21 @@ def paired_draws(copies: Iterable[Copy]) -> dict[Hashable, float]:
 def require_same_tokens(copies: Iterable[Copy], base: Copy) -> None:
     """A difference of losses is paired only when both were summed over the same blocks.
 
+    A copy may have been measured on some of them alone; the others count 0 tokens.
+
     Raises:
         ValueError: the tokens a block differ from those of the base.
     """
     for copy in copies:
-        if copy.count and base.count and copy.count != base.count:
+        if copy.count and base.count and not _same(copy.count, base.count):
             raise ValueError(
                 f"draw {copy.draw!r} was measured on {sum(copy.count)} tokens in {len(copy.count)} blocks, "
                 f"the base on {sum(base.count)} in {len(base.count)}; measure both with the same settings"
             )
+
+
+def _same(count: tuple[int, ...], base: tuple[int, ...]) -> bool:
+    return len(count) == len(base) and all(mine in (0, whole) for mine, whole in zip(count, base, strict=True))
 
 
 def sensitivity(modified: Curve, base: Curve) -> Curve:

@@ -1,12 +1,17 @@
 """One quantity under one modification over the budgets of one trajectory, with the readings behind it."""
 
-from collections.abc import Hashable, Iterable, Mapping
+import math
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from pliant.statistics.curve import Curve
+import numpy as np
+
+from pliant.statistics.curve import Curve, Draws
 from pliant.statistics.levels import group_sums, pseudo_values, without_each
 from pliant.statistics.reading import Reading
+from pliant.statistics.rotation import centred, levelled
 from pliant.statistics.sensitivity import Copy, paired_draws, require_same_tokens, sensitivity
+from pliant.statistics.shared_noise import borrowed
 
 _ON_TASKS = ("task-loss", "harness", "choices")
 """Evaluations whose `task` is what they measure; elsewhere it is what was fine-tuned on."""
@@ -34,18 +39,24 @@ class Series:
     """`points[seed, budget]` holds the readings of one run at one budget.
 
     A budget is tokens, or the checkpoint's place in its trajectory where tokens are not known. Diverged
-    readings stay among the points and leave the curve.
+    readings stay among the points and leave the curve. `smaller` is the same noise at the next smaller strength, whose
+    draws are the same ones.
     """
 
     key: SeriesKey
     points: Mapping[tuple[int, float], tuple[Reading, ...]]
     names: Mapping[float, str]
+    smaller: "Series | None" = None
 
     def curve(self) -> Curve:
         """The modified value; points with any diverged reading are left out."""
         good = {key: values for key, values in self.points.items() if all(r.usable for r in values)}
+        draws = {key: _draws(values) for key, values in good.items()}
+        if self.smaller is not None:
+            theirs = self.smaller.curve().draws
+            draws = {key: borrowed(mine, theirs.get(key, {})) for key, mine in draws.items()}
         return Curve(
-            draws={key: paired_draws(_copies(values)) for key, values in good.items()},
+            draws=draws,
             text={key: groups for key, values in good.items() if (groups := _text(values))},
         )
 
@@ -75,10 +86,21 @@ def gather(readings: Iterable[Reading]) -> dict[SeriesKey, Series]:
         key, budget = _key(row), places[row.study, row.trajectory, row.checkpoint, row.tokens]
         points.setdefault(key, {}).setdefault((row.run, budget), []).append(row)
         names.setdefault(key, {}).setdefault(budget, row.checkpoint)
-    return {
+    series = {
         key: Series(key=key, points={at: tuple(rs) for at, rs in found.items()}, names=names[key])
         for key, found in points.items()
     }
+    return series | dict(_chained(series))
+
+
+def _chained(series: Mapping[SeriesKey, Series]) -> Iterator[tuple[SeriesKey, Series]]:
+    """The losses under noise with their `smaller`, of each kind of noise from the smallest strength upwards."""
+    before: dict[SeriesKey, Series] = {}
+    for key in sorted(series, key=lambda k: k.strength):
+        if key.modification == "noise" and key.metric == "loss_nats" and key.strength > 0:
+            kind = replace(key, strength=0.0)
+            before[kind] = replace(series[key], smaller=before.get(kind))
+            yield key, before[kind]
 
 
 def base_of(key: SeriesKey, series: Mapping[SeriesKey, Series]) -> Series | None:
@@ -121,7 +143,10 @@ def _places(rows: list[Reading]) -> dict[tuple[str, str, str, int | None], float
 
 def _text(values: Iterable[Reading]) -> tuple[float, ...]:
     """Pseudo-values over groups of text of the mean over copies; empty where the blocks are not known."""
-    copies = [group_sums(r.blocks, r.count) for r in values]
+    rows = list(values)
+    if _rotated(rows):
+        return _rotated_text(rows)
+    copies = [group_sums(_sums(r), r.count) for r in rows]
     if not copies or not all(copies):
         return ()
     pooled = [(sum(s for s, _ in group), sum(c for _, c in group)) for group in zip(*copies, strict=True)]
@@ -129,8 +154,47 @@ def _text(values: Iterable[Reading]) -> tuple[float, ...]:
     return pseudo_values(whole, without_each(pooled))
 
 
+def _rotated_text(rows: Sequence[Reading]) -> tuple[float, ...]:
+    sums, count = np.sum([_sums(r) for r in rows], axis=0), np.sum([r.count for r in rows], axis=0)
+    parts = [[block for block, tokens in enumerate(part) if tokens] for part in dict.fromkeys(r.count for r in rows)]
+    moved, stretch = centred(sums, count, parts)
+    groups = group_sums(moved.tolist(), count.tolist())
+    if not groups:
+        return ()
+    whole = sum(s for s, _ in groups) / sum(c for _, c in groups)
+    return tuple(whole + stretch * (value - whole) for value in pseudo_values(whole, without_each(groups)))
+
+
+def _draws(values: Sequence[Reading]) -> Draws:
+    """draw -> loss; where each was measured on one part of the text, on the whole of it but for the draw's noise."""
+    if not _rotated(values):
+        return paired_draws(_copies(values))
+    parts: dict[tuple[int, ...], list[Reading]] = {}
+    for row in values:
+        parts.setdefault(row.count, []).append(row)
+    return levelled(
+        {part: paired_draws(_copies(rows)) for part, rows in parts.items()}, {part: sum(part) for part in parts}
+    )
+
+
+def _rotated(values: Sequence[Reading]) -> bool:
+    """Whether the copies were measured on parts of the text, in turn."""
+    return any(row.modification == "noise" and row.metric == "loss_nats" and 0 in row.count for row in values)
+
+
 def _copies(values: Iterable[Reading]) -> list[Copy]:
-    return [Copy(draw=_draw(r), sign=r.sign, loss=r.value, count=r.count) for r in values]
+    return [Copy(draw=_draw(r), sign=r.sign, loss=_loss(r), count=r.count) for r in values]
+
+
+def _loss(row: Reading) -> float:
+    """Without what the change of the weights costs to first order, where that is known: its mean over draws is 0."""
+    return math.fsum(_sums(row)) / sum(row.count) if row.linear else row.value
+
+
+def _sums(row: Reading) -> tuple[float, ...]:
+    if not row.linear:
+        return row.blocks
+    return tuple(whole - first for whole, first in zip(row.blocks, row.linear, strict=True))
 
 
 def _draw(row: Reading) -> Hashable:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pliant.data.task_setting import task_name
+from pliant.evaluation.losses import BLOCK_ROWS, block_starts
 from pliant.execution.engine import UserError
 from pliant.execution.table import Labels
 from pliant.modifications.finetune import FineTune
@@ -79,7 +80,9 @@ def cells_of(
     for entry in spec.modifications:
         if entry.noise is not None:
             for noise in entry.noise.modifications():
-                for block in range(entry.noise.blocks + entry.noise.added_blocks):
+                _check_subsets(noise, materials)
+                place = (name, str(subject.labels["checkpoint"]), subject.labels["pretraining_seed"], noise.strength)
+                for block in range(entry.noise.blocks_at(place)):  # type: ignore[arg-type]
                     yield cell(noise, block, tuple(shared))
         for change in entry.direct.modifications() if entry.direct is not None else ():
             if not isinstance(change, Interpolate) or change.partner in partners:
@@ -91,6 +94,15 @@ def cells_of(
                     check_labels(materials.tasks[tuning.task])
                 for seed in entry.fine_tune.seeds:
                     yield cell(tuning, seed, (*shared, on_tasks[tuning.task], *trained))
+
+
+def _check_subsets(noise: Noise, materials: Materials) -> None:
+    blocks = len(block_starts(materials.held_out))
+    if noise.subsets is not None and noise.subsets > blocks:
+        raise UserError(
+            f"noise.subsets is {noise.subsets}, the held-out text has {blocks} blocks of {BLOCK_ROWS} rows; "
+            "lower subsets, or raise held_out.tokens"
+        )
 
 
 def check_names(cells: Sequence[CellPlan]) -> None:

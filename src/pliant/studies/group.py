@@ -103,6 +103,7 @@ def _set_up(job: GroupJob, store: Store, todo: Sequence[CellPlan]) -> Bench:
         tuned={},
         fishers={},
         references={},
+        gradients={},
     )
 
 

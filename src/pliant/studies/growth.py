@@ -1,9 +1,9 @@
 """What a study adds to itself as it learns: rates where a grid ends too soon, draws where an interval is too wide."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
-from pliant.studies.modification_spec import FineTuneSpec, ModificationSpec
+from pliant.studies.modification_spec import AddedDraws, FineTuneSpec, ModificationSpec
 from pliant.studies.spec import StudySpec
 
 MORE_RATES = 3
@@ -58,17 +58,31 @@ def _with_added(entry: ModificationSpec, before: ModificationSpec) -> Modificati
         return entry.model_copy(update={"fine_tune": entry.fine_tune.model_copy(update={"added_rates": rates})})
     if entry.noise is not None and before.noise is not None:
         blocks = max(before.noise.added_blocks, entry.noise.added_blocks)
-        return entry.model_copy(update={"noise": entry.noise.model_copy(update={"added_blocks": blocks})})
+        update = {"added_blocks": blocks, "added": merged(before.noise.added, entry.noise.added)}
+        return entry.model_copy(update={"noise": entry.noise.model_copy(update=update)})
     return entry
 
 
 def bare(entry: ModificationSpec) -> ModificationSpec:
-    """The entry as it was asked for, without what was added."""
+    """The entry as it was asked for, without what was added and how narrow an interval should be."""
     if entry.fine_tune is not None:
         return entry.model_copy(update={"fine_tune": entry.fine_tune.model_copy(update={"added_rates": ()})})
     if entry.noise is not None:
-        return entry.model_copy(update={"noise": entry.noise.model_copy(update={"added_blocks": 0})})
+        update = {"added_blocks": 0, "added": (), "precision": None, "most": None}
+        return entry.model_copy(update={"noise": entry.noise.model_copy(update=update)})
     return entry
+
+
+def merged(before: Iterable[AddedDraws], more: Iterable[AddedDraws]) -> tuple[AddedDraws, ...]:
+    """One entry for each checkpoint and strength, with the larger number of blocks: what was added stays."""
+    blocks: dict[tuple[str, str, int | None, float], int] = {}
+    for one in (*before, *more):
+        blocks[one.place] = max(one.blocks, blocks.get(one.place, 0))
+    return tuple(
+        AddedDraws(trajectory=trajectory, checkpoint=checkpoint, seed=seed, strength=strength, blocks=number)
+        for (trajectory, checkpoint, seed, strength), number in blocks.items()
+        if number
+    )
 
 
 def _more(tuning: FineTuneSpec, wanted: Collection[str]) -> tuple[float, ...]:

@@ -54,6 +54,8 @@ def _pretraining_loss(scene: Scene) -> list[Measurement]:
             batch_tokens=scene.batch_tokens,
             draw=scene.variant.draw,
             sign=scene.variant.sign,
+            subset=scene.variant.subset,
+            linear=scene.variant.linear,
         )
     ]
 

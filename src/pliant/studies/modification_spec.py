@@ -44,10 +44,32 @@ _REGULARISERS: dict[str, Callable[..., Regulariser]] = {
 }
 
 
+class AddedDraws(Section):
+    """Blocks of draws that one checkpoint got beyond the others, at one strength."""
+
+    trajectory: str
+    checkpoint: str
+    seed: int | None = None
+    strength: float
+    blocks: Annotated[int, Field(ge=1)]
+
+    @property
+    def place(self) -> tuple[str, str, int | None, float]:
+        """What the blocks are of."""
+        return self.trajectory, self.checkpoint, self.seed, self.strength
+
+
+MOST_DRAWS = 512
+
+
 class NoiseSpec(Section):
     """Gaussian noise at each of `strengths`; `blocks` blocks of `draws` draws each.
 
-    `added_blocks` are those with which pliant answered too wide an interval; they stay with the study's folder.
+    `control` and `subsets` make the same work tell more (modifications/noise.py). With `precision` .05 a run goes on
+    to draw, `most` draws at most, until the interval of each sensitivity is within 5 % of it.
+
+    `added_blocks` are those with which pliant answered too wide an interval, `added` those of one checkpoint and
+    strength; they stay with the study's folder.
     """
 
     scaling: Scaling = "init"
@@ -57,17 +79,44 @@ class NoiseSpec(Section):
     antithetic: bool = True
     blocks: Annotated[int, Field(ge=1)] = 1
     added_blocks: Annotated[int, Field(ge=0)] = 0
+    control: Literal["gradient"] | None = None
+    subsets: int | None = None
+    precision: Annotated[float, Field(gt=0, lt=1)] | None = None
+    most: Annotated[int, Field(ge=1)] | None = None
+    added: tuple[AddedDraws, ...] = ()
+
+    @property
+    def most_draws(self) -> int:
+        """At which drawing ends, however wide the interval."""
+        return MOST_DRAWS if self.most is None else self.most
 
     def modifications(self) -> list[Noise]:
-        shared = {"scaling": self.scaling, "embeddings": self.embeddings}
         return [
-            Noise(**shared, strength=s, draws=self.draws, antithetic=self.antithetic)  # type: ignore[arg-type]
-            for s in self.strengths
+            Noise(
+                scaling=self.scaling,
+                strength=strength,
+                embeddings=self.embeddings,
+                draws=self.draws,
+                antithetic=self.antithetic,
+                control=self.control,
+                subsets=self.subsets,
+            )
+            for strength in self.strengths
         ]
+
+    def blocks_at(self, place: tuple[str, str, int | None, float]) -> int:
+        """How many blocks the checkpoint of `place` has at its strength."""
+        return self.blocks + self.added_blocks + sum(one.blocks for one in self.added if one.place == place)
 
     @model_validator(mode="after")
     def _check(self) -> "NoiseSpec":
         self.modifications()
+        if self.most is not None and self.precision is None:
+            raise ValueError("most has no effect without precision; leave most out, or give precision")
+        if self.precision is not None and self.blocks * self.draws > self.most_draws:
+            raise ValueError(
+                f"most is {self.most_draws} draws, and {self.blocks} x {self.draws} are asked for at once; raise most"
+            )
         return self
 
 

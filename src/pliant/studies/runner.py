@@ -16,6 +16,7 @@ from pliant.studies.downloads import room_for
 from pliant.studies.group import recorded_weights, release_model
 from pliant.studies.members import Progress
 from pliant.studies.plan import Plan
+from pliant.studies.precision import draw_on
 from pliant.studies.schedule import Schedule, schedule
 from pliant.studies.settling import planned, prepare
 from pliant.studies.spec import StudySpec
@@ -34,13 +35,33 @@ def run_studies(
 ) -> tuple[list[Table], list[TaskFailure]]:
     """Run what is missing of each study in its folder; return the tables and the tasks that failed.
 
+    Where a study asks for a precision, that is repeated with the draws that its intervals lack.
+
     Weights fetched from the Hub never take more than `cache_cap` bytes at once; by default those of one checkpoint a
     worker and the next. `listing` hears how far the listing of repositories is; those in `pins` need none.
 
     Raises:
         ValueError: bad input, found before anything runs.
     """
-    plans = [planned(spec, folder, progress=listing, pins=pins) for spec, folder in studies]
+    failures: list[TaskFailure] = []
+    asked = list(studies)
+    while True:
+        plans = [planned(spec, folder, progress=listing, pins=pins) for spec, folder in asked]
+        tables, failed = _run(plans, engine, workers, observe, cache_cap)
+        failures += failed
+        grown = [(draw_on(plan.spec, table), plan.folder) for plan, table in zip(plans, tables, strict=True)]
+        if failures or all(spec == plan.spec for (spec, _), plan in zip(grown, plans, strict=True)):
+            return tables, failures
+        asked = grown
+
+
+def _run(
+    plans: Sequence[Plan],
+    engine: Engine | None,
+    workers: int | None,
+    observe: Callable[[Schedule], Observer],
+    cache_cap: int | None,
+) -> tuple[list[Table], list[TaskFailure]]:
     for plan in plans:
         with naming_a_full_disk(plan.folder):
             prepare(plan)

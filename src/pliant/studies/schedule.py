@@ -105,7 +105,8 @@ def _cost(cell: CellPlan, group: GroupPlan) -> Cost:
     on_task = 2 * group.materials.task_rows * group.materials.context
     if isinstance(cell.modification, Noise):
         copies = cell.modification.draws * (1 + cell.modification.antithetic)
-        return Cost(evaluated_tokens=held_out * copies, drawn=copies * group.parameters)
+        read = held_out * copies // (cell.modification.subsets or 1)
+        return Cost(evaluated_tokens=read, drawn=copies * group.parameters)
     if isinstance(cell.modification, FineTune):
         return Cost(evaluated_tokens=held_out + on_task)
     if isinstance(cell.modification, Wanda):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pliant.checkpoints.folder import Checkpoint
+from pliant.evaluation.block_gradients import block_gradients
 from pliant.execution.store import Store
 from pliant.modifications.finetune import FineTune, finetuned_variant
 from pliant.modifications.ground import Ground
@@ -32,8 +33,9 @@ Training = tuple[FineTune, int]
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Bench:
     """The opened checkpoint, what to measure it on, its partners, the cells to do, what was trained ahead or is shared
-    by several cells, the Fisher information of the base by the tokens it was estimated on, and what the base puts out,
-    by the evaluation that compares with it."""
+    by several cells, the Fisher information of the base by the tokens it was estimated on, what the base puts out, by
+    the evaluation that compares with it, and the gradients of its loss on each block of held-out text, by tensor, once
+    they were asked for."""
 
     store: Store
     numerics: Numerics
@@ -46,13 +48,15 @@ class Bench:
     tuned: dict[Training, Tuned]
     fishers: dict[int, Mapping[str, Tensor]]
     references: dict[str, Sequence[Any]]
+    gradients: dict[str, Tensor]
 
 
 def variants(bench: Bench, cell: CellPlan) -> Iterator[Variant]:
     """Each theta' of `cell` in turn, put into the model of `bench`."""
     modification, model = cell.modification, bench.checkpoint.model
     if isinstance(modification, Noise):
-        return noisy_variants(modification, model, bench.checkpoint.about, bench.base, cell.seed)
+        gradients = _gradients(bench) if modification.control is not None else None
+        return noisy_variants(modification, model, bench.checkpoint.about, bench.base, cell.seed, gradients)
     if isinstance(modification, Quantise):
         return quantised_variant(modification, model, bench.base)
     if isinstance(modification, Prune):
@@ -67,6 +71,15 @@ def variants(bench: Bench, cell: CellPlan) -> Iterator[Variant]:
     if isinstance(modification, FineTune):
         return _finetuned(bench, cell, modification)
     return iter([Variant()])
+
+
+def _gradients(bench: Bench) -> Mapping[str, Tensor]:
+    """Made once a checkpoint. The model must hold the base."""
+    if not bench.gradients:
+        model, batch_tokens = bench.checkpoint.model, bench.numerics.evaluation_batch_tokens
+        text, forward = bench.materials.held_out, bench.forward
+        bench.gradients.update(block_gradients(model, text, forward=forward, batch_tokens=batch_tokens))
+    return bench.gradients
 
 
 def together(cells: Sequence[CellPlan]) -> list[CellPlan]:

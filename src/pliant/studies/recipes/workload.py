@@ -240,6 +240,7 @@ def _read(spec: StudySpec, change: Modification, context: int) -> int:
         held_out = spec.held_out.bytes // (1 if spec.tokenizer == BYTES else BYTES_PER_TOKEN)
     on_task = 2 * spec.held_out.task_rows * context
     copies = change.draws * (1 + change.antithetic) if isinstance(change, Noise) else 1
+    held_out //= (change.subsets or 1) if isinstance(change, Noise) else 1
     kind = "none" if change is None else change.KIND
     asked = sum(_asked(entry.one) for entry in spec.evaluations if entry.applies_to(kind))
     tasks = len(spec.tasks) if change is None else int(isinstance(change, FineTune))
