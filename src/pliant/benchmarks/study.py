@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import yaml
@@ -47,15 +48,15 @@ STANDARD_ERRORS = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """`budgets` in steps of 32 windows; `tasks` with the rows of a batch; `blocks` of eight antithetic draws each;
-    `most` draws of a strength that the script really makes, the others of the same spread being counted. Without
+    """`budgets` in steps of 32 windows; `tasks` with the rows of a batch; `noise` is how the study measures it; `most`
+    draws of a strength are really made by the script, the others, of the same spread, are counted. Without
     `own_processes` both run in this one, which saves the imports of a smoke run."""
 
     corpus: str
     preset: str
     budgets: tuple[int, ...]
     gammas: tuple[float, ...]
-    blocks: int
+    noise: dict[str, Any]
     tasks: dict[str, int]
     rates: tuple[float, ...]
     steps: int
@@ -72,7 +73,7 @@ SIZES = {
         preset="width-32",
         budgets=(20, 31, 47, 73, 112, 172, 265, 400),
         gammas=(0.005, 0.01, 0.02, 0.05, 0.1),
-        blocks=2,
+        noise={"antithetic": False, "control": "gradient", "subsets": 4, "blocks": 3, "precision": 0.05},
         tasks={"python": 4, "arithmetic": 8},
         rates=tuple(float(f"{1e-3 * 2 ** (k / 2):.3g}") for k in range(9)),
         steps=100,
@@ -87,11 +88,11 @@ SIZES = {
         preset="width-8-markov",
         budgets=(4, 8),
         gammas=(0.1,),
-        blocks=1,
+        noise={"antithetic": False, "control": "gradient", "subsets": 2, "precision": 0.5},
         tasks={"skip": 4},
         rates=(1e-3, 2e-3),
         steps=3,
-        held_out_tokens=512,
+        held_out_tokens=2048,
         task_rows=16,
         rounds=1,
         most=24,
@@ -120,16 +121,21 @@ def measure(scale: Scale, tell: Tell) -> Row:
                 script = _run_script(size, job, folder)
         assert script is not None, "one round at least"
         found, started = script
-        shares = _noise_share(folder / "study-0")
+        shares = _shares(folder / "study-0")
         apart = _compare(folder / "study-0", found)
-    peer = started + found.projected_seconds
-    return _row(size, peer, seconds, found, shares, apart)
+    return _row(size, started + sum(found.projected_seconds.values()), seconds, found, shares, apart)
 
 
-def _row(size: Size, peer: float, seconds: list[float], found: Found, noise_share: float, apart: float) -> Row:
+def _row(
+    size: Size, peer: float, seconds: list[float], found: Found, shares: dict[float | None, float], apart: float
+) -> Row:
     times = ratio([peer] * len(seconds), seconds)
-    ours = sorted(seconds)[len(seconds) // 2]
-    noise = found.noise_seconds + found.projected_seconds
+    ours, projected = median(seconds), sum(found.projected_seconds.values())
+    noise = sum(found.noise_seconds.values()) + projected
+    mine = ours * sum(shares[gamma] for gamma in size.gammas)
+    small = size.gammas[: len(size.gammas) // 2]
+    theirs_small = sum(found.noise_seconds[f"{g:g}"] + found.projected_seconds[f"{g:g}"] for g in small)
+    without = (peer - theirs_small) / (ours * (1 - sum(shares[gamma] for gamma in small)))
     what = f"{len(size.budgets)} checkpoints x {len(size.gammas)} strengths, {len(size.rates)} rates x "
     figure = Figure(
         what=f"{what}{len(size.tasks)} task(s), {size.preset}",
@@ -140,21 +146,23 @@ def _row(size: Size, peer: float, seconds: list[float], found: Found, noise_shar
         target=TARGET,
     )
     strengths = len(size.budgets) * len(size.gammas)
-    notes = (
-        f"the script: noise {noise:.0f} s, fine-tuning {found.sweep_seconds:.0f} s; the study: noise "
-        f"{noise_share * ours:.0f} s, the rest {(1 - noise_share) * ours:.0f} s, start-up in it (CPU seconds)",
+    notes = [
+        f"the script: noise {noise:.0f} s, fine-tuning {found.sweep_seconds:.0f} s of {peer:.0f} s; the study: noise "
+        f"{mine:.0f} s, the rest {ours - mine:.0f} s, start-up in it (CPU seconds)",
         f"{found.projected} of {strengths} intervals of the script would take more than {size.most} draws: their "
-        f"number is from the spread of these, their time ({found.projected_seconds:.0f} s) from the seconds of each",
+        f"number is from the spread of these, their time ({projected:.0f} s) from the seconds of each",
         f"largest difference of a loss after fine-tuning: {apart:.0e} nats",
-    )
+    ]
+    if small:
+        notes.append(f"without the strengths {', '.join(f'{gamma:g}' for gamma in small)}: about {without:.1f}x")
     measured = {
         "pliant run": seconds,
         "the script": [peer],
         "the script, noise": [noise],
         "the script, fine-tuning": [found.sweep_seconds],
-        "the script, counted and not run": [found.projected_seconds],
+        "the script, counted and not run": [projected],
     }
-    return Row(work="whole study", figures=(figure,), measured=measured, notes=notes)
+    return Row(work="whole study", figures=(figure,), measured=measured, notes=tuple(notes))
 
 
 def make_checkpoints(size: Size, folder: Path) -> dict[str, Path]:
@@ -179,7 +187,7 @@ def study_of(size: Size, checkpoints: dict[str, Path]) -> dict[str, Any]:
             {"name": "main", "checkpoints": [{"path": str(folder)} for folder in checkpoints.values()]},
         ],
         "modifications": [
-            {"noise": {"strengths": list(size.gammas), "blocks": size.blocks}},
+            {"noise": {"strengths": list(size.gammas), **size.noise}},
             *({"fine_tune": {"task": task, "batch": batch, **tuning}} for task, batch in size.tasks.items()),
         ],
     }
@@ -250,15 +258,16 @@ def _cpu_seconds(*arguments: str) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def _noise_share(folder: Path) -> float:
-    """How much of the time of a study's cells went into noise."""
-    store, noise, whole = Store(folder), 0.0, 0.0
+def _shares(folder: Path) -> dict[float | None, float]:
+    """How much of the time of a study's cells went into noise of each strength; None: into all else."""
+    store, shares = Store(folder), dict[float | None, float]()
     for cell in read_plan(folder)[1]:
-        seconds = store.read_run(cell.cell)["seconds"]
+        seconds, strength = store.read_run(cell.cell)["seconds"], cell.labels["strength"]
         assert isinstance(seconds, float), "written by the runner"
-        whole += seconds
-        noise += seconds if cell.labels["modification"] == "noise" else 0.0
-    return noise / whole
+        assert isinstance(strength, float), "every cell has one"
+        where = strength if cell.labels["modification"] == "noise" else None
+        shares[where] = shares.get(where, 0.0) + seconds
+    return {where: seconds / sum(shares.values()) for where, seconds in shares.items()}
 
 
 def _compare(folder: Path, found: Found) -> float:

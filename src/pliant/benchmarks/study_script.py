@@ -9,7 +9,7 @@ import math
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +43,14 @@ class Job:
 
 @dataclass(kw_only=True)
 class Found:
-    """What the script finds: losses by "tokens task split" and "tokens task rate split", the draws, CPU seconds of
-    both parts, and the seconds that the draws beyond `most` would have taken."""
+    """What the script finds: losses by "tokens how where", draws by "tokens strength"; CPU seconds of noise by strength
+    and of fine-tuning; and how many strengths would have taken more than `most` draws, and how many seconds more."""
 
-    losses: dict[str, float]
-    draws: dict[str, list[float]]
-    noise_seconds: float = 0.0
+    losses: dict[str, float] = field(default_factory=dict)
+    draws: dict[str, list[float]] = field(default_factory=dict)
+    noise_seconds: dict[str, float] = field(default_factory=dict)
+    projected_seconds: dict[str, float] = field(default_factory=dict)
     sweep_seconds: float = 0.0
-    projected_seconds: float = 0.0
     projected: int = 0
 
 
@@ -61,14 +61,12 @@ def main(file: Path) -> None:
     job = Job(**json.loads(file.read_text("utf-8")))
     settings = job.materials | {"tasks": tuple(job.materials["tasks"])}
     materials = open_materials(MaterialSpec(**settings))
-    found = Found(losses={}, draws={})
+    found = Found()
     for tokens, folder in job.checkpoints.items():
-        begun = time.process_time()
         _noise(job, found, materials, tokens, Path(folder))
-        middle = time.process_time()
+        begun = time.process_time()
         _sweep(job, found, materials, tokens, Path(folder), file.parent / "trainer")
-        found.noise_seconds += middle - begun
-        found.sweep_seconds += time.process_time() - middle
+        found.sweep_seconds += time.process_time() - begun
     file.with_name("found.json").write_text(json.dumps(asdict(found)), encoding="utf-8")
 
 
@@ -86,10 +84,12 @@ def _noise(job: Job, found: Found, materials: Materials, tokens: str, folder: Pa
             seed=0,
         )
         taken = until_precise(increases, half_width, most=job.most)
-        each = (time.process_time() - begun) / (len(taken) + 1)  # and the base
+        seconds = time.process_time() - begun
+        each = seconds / (len(taken) + 1)  # and the base
         beyond = draws_needed(taken, half_width) - len(taken)
         found.draws[f"{tokens} {gamma}"] = taken
-        found.projected_seconds += beyond * each
+        found.noise_seconds[gamma] = found.noise_seconds.get(gamma, 0.0) + seconds
+        found.projected_seconds[gamma] = found.projected_seconds.get(gamma, 0.0) + beyond * each
         found.projected += beyond > 0
 
 
