@@ -32,6 +32,6 @@ class Benchmark:
 BENCHMARKS = {
     "choices": Benchmark(module="choices", title="multiple choice against lm-eval", needs=("lm_eval",), minutes=2.0),
     "study": Benchmark(
-        module="study", title="whole study against the script of it", needs=("accelerate",), minutes=10.0
+        module="study", title="whole study against the script of it", needs=("accelerate",), minutes=6.0
     ),
 }

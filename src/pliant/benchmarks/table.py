@@ -22,7 +22,9 @@ def found(figure: Figure) -> str:
 
 
 def target(figure: Figure) -> str:
-    return f"{'<=' if figure.at_most else '>='} {figure.target:g}{'' if figure.unit == 'x' else ' '}{figure.unit}"
+    return (
+        f"{'<=' if figure.at_most else '>='} {figure.target:g}{'' if figure.unit == 'x' else ' '}{figure.unit}".rstrip()
+    )
 
 
 def cells(row: Row) -> Iterator[tuple[str, ...]]:

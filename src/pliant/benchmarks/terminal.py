@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -10,6 +11,7 @@ from pliant.benchmarks.outcome import Outcome
 from pliant.benchmarks.table import COLUMNS, cells, conditions, remarks, summary
 
 COLOURS = {"met": "green", "missed": "red"}
+SHORT = {"of GEMM peak": "peak"}
 TITLE = "pliant against its peers: median [smallest, largest round]"
 SMOKE = "a smoke run: it shows that all runs, its figures mean nothing"
 
@@ -28,11 +30,13 @@ def show(outcomes: Sequence[Outcome], absent: Sequence[str], screen: Console) ->
 
 
 def _grid(outcomes: Sequence[Outcome], title: str) -> Table:
-    grid = Table(title=escape(title))
-    for name in COLUMNS:
-        grid.add_column(name, no_wrap=name in ("target", ""), overflow="fold")
+    """The work is a line of its own above its cases: as a column it would leave too little for them."""
+    grid = Table(title=escape(title), box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in COLUMNS[1:]:
+        grid.add_column(SHORT.get(name, name), no_wrap=name in ("found", "target", ""))
     for outcome in outcomes:
-        for line in cells(outcome.row):
+        grid.add_row(f"[bold]{escape(outcome.row.work)}[/]")
+        for _, *line in cells(outcome.row):
             marked = (f"[{COLOURS[text]}]{text}[/]" if text in COLOURS else escape(text) for text in line)
             grid.add_row(*marked)
         grid.add_section()
