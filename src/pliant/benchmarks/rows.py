@@ -30,6 +30,7 @@ class Benchmark:
 
 
 BENCHMARKS = {
+    "noise": Benchmark(module="noise", title="noise sensitivity against the script of copies"),
     "choices": Benchmark(module="choices", title="multiple choice against lm-eval", needs=("lm_eval",), minutes=2.0),
     "study": Benchmark(
         module="study", title="whole study against the script of it", needs=("accelerate",), minutes=6.0

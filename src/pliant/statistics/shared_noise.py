@@ -22,8 +22,8 @@ def borrowed(draws: Draws, smaller: Draws) -> Draws:
     y_n + b (x_N - x_n), with x_N the mean over all N draws of the smaller strength. Its variance is
     s_r^2 (1/n + (x_N - x_n)^2 / S_xx) + (s_y^2 - s_r^2) / N with n - 2 degrees of freedom, where s_r is the scatter
     about the line: the first term holds what estimating b costs. Distances from the mean are rescaled so that
-    Student's interval over the n values is as wide as this one. The draws are returned as they are where `smaller` lacks one of
-    them, has no more, or would not make the interval narrower.
+    Student's interval over the n values is as wide as this one. The draws are returned as they are where `smaller`
+    lacks one of them, has no more, or would not make the interval narrower.
 
     Source: Cochran, Sampling Techniques, 3rd edition (1977), section 12.6.
     """

@@ -1,0 +1,161 @@
+"""The sensitivity of one checkpoint to one noise, to a given share of itself: the script people write, and pliant."""
+
+import copy
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from pliant.checkpoints.about import About
+from pliant.data.tasks import EncodedSplit
+from pliant.evaluation.losses import loss_measurement
+from pliant.modifications.noise import Noise, noisy_variants
+from pliant.modifications.variant import keep_base, restore
+from pliant.records.numerics import Numerics
+from pliant.records.record import Measurement
+from pliant.statistics import Reading, base_of, draws_to_precision, gather, over_draws
+from pliant.statistics.precision import FEWEST_EVALUATIONS
+from pliant.training.decoder import choose_forward
+
+SUBSETS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Case:
+    """A checkpoint under one noise, how precisely its sensitivity is wanted, and after how many draws to give up."""
+
+    name: str
+    model: Any
+    about: About
+    text: EncodedSplit
+    strength: float
+    precision: float
+    most: int = 20_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The increase with its half-width and what it took; `parts` are the increases by the part of the text that they
+    were measured on."""
+
+    value: float
+    half: float
+    evaluations: int
+    seconds: float
+    parts: tuple[tuple[float, ...], ...]
+
+
+def script(case: Case, rows: int, seed: int) -> Found:
+    """Copy the model, add noise, evaluate on all of the text, until the mean increase is known to `precision`."""
+    inputs, targets = torch.from_numpy(case.text.inputs), torch.from_numpy(case.text.targets)
+    stds = case.about.init_stds or {}
+    torch.manual_seed(seed)
+    begun = time.process_time()
+
+    def loss(model: Any) -> float:
+        total = 0.0
+        with torch.inference_mode():
+            for at in range(0, len(inputs), rows):
+                logits = model(input_ids=inputs[at : at + rows], use_cache=False).logits
+                labels = targets[at : at + rows].flatten()
+                total += float(F.cross_entropy(logits.flatten(0, 1), labels, reduction="sum"))
+        return total / targets.numel()
+
+    base, increases = loss(case.model), np.zeros(case.most)
+    for n in range(1, case.most + 1):
+        noisy = copy.deepcopy(case.model)
+        with torch.no_grad():
+            for name, parameter in noisy.named_parameters():
+                parameter.add_(case.strength * stds[name] * torch.randn_like(parameter))
+        increases[n - 1] = loss(noisy) - base
+        if n >= FEWEST_EVALUATIONS and half_width(increases[:n]) <= case.precision * abs(increases[:n].mean()):
+            break
+    kept = increases[:n]
+    return Found(
+        value=float(kept.mean()),
+        half=half_width(kept),
+        evaluations=n,
+        seconds=time.process_time() - begun,
+        parts=(tuple(kept.tolist()),),
+    )
+
+
+def half_width(values: NDArray[np.float64]) -> float:
+    found = over_draws(values.tolist(), seed=0)
+    return (found.high - found.low) / 2
+
+
+def pliant(case: Case, seed: int) -> Found:
+    """What a study does that asks for pairs on subsets to `precision`: blocks of draws until none is wanted."""
+    noise = Noise(scaling="init", strength=case.strength, draws=2 * SUBSETS, subsets=SUBSETS)
+    begun = time.process_time()
+    base = keep_base(case.model)
+    rows = [_reading(_measured(case))]
+    have, wanted = 0, noise.draws
+    while have < wanted:
+        for block in range(have // noise.draws, math.ceil(wanted / noise.draws)):
+            for one in noisy_variants(noise, case.model, case.about, base, seed + block):
+                found = _measured(case, draw=one.draw, sign=one.sign, subset=one.subset)
+                rows.append(_reading(found, modification="noise", strength=noise.strength, seed=seed + block))
+        restore(case.model, base)
+        increases = _increases(rows)
+        have = len(increases)
+        wanted = draws_to_precision(increases, precision=case.precision, copies=2, most=case.most)
+    return Found(
+        value=math.fsum(increases) / have,
+        half=half_width(np.array(increases)),
+        evaluations=2 * have,
+        seconds=time.process_time() - begun,
+        parts=_by_part(rows),
+    )
+
+
+def _measured(case: Case, **how: Any) -> Measurement:
+    numerics = Numerics()
+    return loss_measurement(
+        case.model,
+        case.text,
+        forward=choose_forward(case.model, numerics.forward),
+        name="test",
+        batch_tokens=numerics.evaluation_batch_tokens,
+        **{"draw": None, "sign": None} | how,
+    )
+
+
+def _reading(found: Measurement, **what: Any) -> Reading:
+    return Reading(
+        study="benchmark",
+        tokens=1,
+        evaluation="pretraining-loss",
+        metric=found.metric,
+        split=found.split,
+        value=found.value,
+        draw=found.draw,
+        sign=found.sign,
+        blocks=found.blocks,
+        count=found.count,
+        **what,
+    )
+
+
+def _increases(rows: Sequence[Reading]) -> list[float]:
+    series = gather(rows)
+    one = next(found for key, found in series.items() if key.modification == "noise")
+    base = base_of(one.key, series)
+    assert base is not None, "the base is measured first"
+    return list(one.sensitivity(base).draws[0, 1.0].values())
+
+
+def _by_part(rows: Sequence[Reading]) -> tuple[tuple[float, ...], ...]:
+    base, *copies = rows
+    parts: dict[tuple[int, ...], dict[object, list[float]]] = {}
+    for row in copies:
+        before = sum(sums for sums, count in zip(base.blocks, row.count, strict=True) if count) / sum(row.count)
+        parts.setdefault(row.count, {}).setdefault((row.seed, row.draw), []).append(row.value - before)
+    return tuple(tuple(sum(pair) / len(pair) for pair in draws.values()) for draws in parts.values())
