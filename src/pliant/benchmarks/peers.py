@@ -34,10 +34,10 @@ def transformers_loss(model: Any, split: EncodedSplit, rows: int) -> float:
 
 
 def copied_increases(
-    model: Any, stds: Mapping[str, float], gamma: float, loss: Callable[[Any], float], seed: int
+    model: Any, stds: Mapping[str, float], gamma: float, loss: Callable[[Any], float], base: float, seed: int
 ) -> Iterator[float]:
-    """L(theta + noise) - L(theta) without end: a deep copy of the model each, noise of std gamma x `stds[name]`."""
-    base, generator = loss(model), torch.Generator().manual_seed(seed)
+    """L(theta + noise) - `base` without end: a deep copy of the model each, noise of std gamma x `stds[name]`."""
+    generator = torch.Generator().manual_seed(seed)
     while True:
         noisy = copy.deepcopy(model)
         with torch.no_grad():

@@ -81,15 +81,15 @@ def _noise(job: Job, found: Found, materials: Materials, tokens: str, folder: Pa
             stds,
             float(gamma),
             lambda noisy: transformers_loss(noisy, materials.held_out, job.evaluation_rows),
+            found.losses[f"{tokens} none held-out"],
             seed=0,
         )
         taken = until_precise(increases, half_width, most=job.most)
         seconds = time.process_time() - begun
-        each = seconds / (len(taken) + 1)  # and the base
         beyond = draws_needed(taken, half_width) - len(taken)
         found.draws[f"{tokens} {gamma}"] = taken
         found.noise_seconds[gamma] = found.noise_seconds.get(gamma, 0.0) + seconds
-        found.projected_seconds[gamma] = found.projected_seconds.get(gamma, 0.0) + beyond * each
+        found.projected_seconds[gamma] = found.projected_seconds.get(gamma, 0.0) + seconds * beyond / len(taken)
         found.projected += beyond > 0
 
 
