@@ -2,7 +2,8 @@
 #   PYTHON=python3.12     the interpreter .venv is made from, 3.11 or newer (default: the first that is found)
 #   TORCH_INDEX=https://  where to get torch from, and nothing else: name an index of CPU builds where the usual
 #                         one would send several GB of CUDA libraries; read when .venv is built (`make clean` first)
-#   ARGS="--full"         passed on to `pliant demo`, or to pytest by `make test` and `make test-all`
+#   ARGS="--full"         passed on to `pliant demo`, to pytest by `make test` and `make test-all`, or to `pliant bench`,
+#                         which then leaves docs/performance.md as it is
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -28,7 +29,7 @@ endef
 
 # Both ways of filling .venv must not run at once.
 .NOTPARALLEL:
-.PHONY: help demo test test-all checks constraints clean
+.PHONY: help demo bench test test-all checks constraints clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +37,9 @@ help:  ## this list
 
 demo: .venv/.runtime  ## a real study in about five minutes, offline, ending in a report
 	$(BIN)/pliant demo $(ARGS)
+
+bench: .venv/.bench  ## pliant against its peers on this machine, half an hour; writes the table of docs/performance.md
+	$(BIN)/pliant bench $(or $(ARGS),--markdown docs/performance.md)
 
 test: checks  ## ruff, mypy, import direction and the tests
 	$(PYTEST) -m "not slow and not gpu and not network" $(ARGS)
@@ -60,6 +64,10 @@ clean:  ## remove .venv and everything built; studies in runs/ stay
 	$(call install,.)
 	@touch $@
 
+.venv/.bench: $(DESCRIBED_BY)
+	$(call install,".[bench]")
+	@touch .venv/.runtime $@
+
 .venv/.dev: $(DESCRIBED_BY)
 	$(call install,".[dev]")
-	@touch .venv/.runtime $@
+	@touch .venv/.runtime .venv/.bench $@

@@ -99,6 +99,12 @@ def test_what_was_measured_stays_when_a_precision_is_asked_for_later_or_changed(
     assert blocks(again) == blocks(table)
 
 
+def test_what_is_narrow_enough_at_once_gets_no_more(tmp_path):
+    table, failures, _ = tiny_studies.run(study(blocks=3, precision=0.9), tmp_path / "study")
+    assert not failures
+    assert set(blocks(table).values()) == {3}
+
+
 def test_without_a_precision_nothing_is_added(tmp_path):
     spec = study(precision=None, most=None)
     table, _, _ = tiny_studies.run(spec, tmp_path / "study")

@@ -8,6 +8,7 @@ import typer
 
 from pliant.cli import (
     audit,
+    bench,
     check,
     confirm,
     demo,
@@ -50,6 +51,7 @@ for module in (
     ls,
     show,
     gc,
+    bench,
 ):
     app.command(name=module.__name__.rsplit(".", 1)[1], help=module.__doc__)(module.command)
 

@@ -46,13 +46,19 @@ def _grown(entry: ModificationSpec, increases: Mapping[tuple[str, float, _Place]
         return entry
     label = noise.modifications()[0].label
     mine = ((where, draws) for where, draws in increases.items() if where[0] == label and where[1] in noise.strengths)
-    wanted = [_wanted(noise, noise.precision, strength, place, draws) for (_, strength, place), draws in mine]
-    return entry.model_copy(update={"noise": noise.model_copy(update={"added": merged(noise.added, wanted)})})
+    wanted = (_wanted(noise, noise.precision, strength, place, draws) for (_, strength, place), draws in mine)
+    more = [one for one in wanted if one is not None]
+    return entry.model_copy(update={"noise": noise.model_copy(update={"added": merged(noise.added, more)})})
 
 
-def _wanted(noise: NoiseSpec, precision: float, strength: float, place: _Place, increases: list[float]) -> AddedDraws:
+def _wanted(
+    noise: NoiseSpec, precision: float, strength: float, place: _Place, increases: list[float]
+) -> AddedDraws | None:
+    """The blocks that one place lacks; None where it lacks none."""
     trajectory, checkpoint, seed = place
     copies = 2 if noise.antithetic else 1
     draws = draws_to_precision(increases, precision=precision, copies=copies, most=noise.most_draws)
     blocks = math.ceil(draws / noise.draws) - noise.blocks - noise.added_blocks
-    return AddedDraws(trajectory=trajectory, checkpoint=checkpoint, seed=seed, strength=strength, blocks=max(0, blocks))
+    if blocks < 1:
+        return None
+    return AddedDraws(trajectory=trajectory, checkpoint=checkpoint, seed=seed, strength=strength, blocks=blocks)
