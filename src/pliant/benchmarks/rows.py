@@ -34,6 +34,9 @@ BENCHMARKS = {
     "training": Benchmark(
         module="training", title="a training step against transformers' Trainer", needs=("accelerate",), minutes=6.0
     ),
+    "sweep": Benchmark(
+        module="sweep", title="a fine-tuning sweep against transformers' Trainer", needs=("accelerate",), minutes=6.0
+    ),
     "choices": Benchmark(module="choices", title="multiple choice against lm-eval", needs=("lm_eval",), minutes=2.0),
     "loading": Benchmark(module="loading", title="a dozen checkpoints against from_pretrained", minutes=2.0),
     "study": Benchmark(

@@ -35,7 +35,8 @@ class Trained:
 
 def stacking_pays(model: Any, tokens: int) -> bool:
     """Whether copies of `model` are better trained together, at `tokens` tokens a step."""
-    return fits(model) and model.config.hidden_size <= WIDEST and tokens <= MOST_TOKENS
+    config = model.config
+    return fits(model) and not config.tie_word_embeddings and config.hidden_size <= WIDEST and tokens <= MOST_TOKENS
 
 
 def train_stack(
