@@ -13,8 +13,6 @@ from pliant.records.numerics import Numerics
 from pliant.studies.members import Gathered, Members, described, parameters_of
 from pliant.studies.memory import batch_that_fits, free_bytes
 from pliant.studies.spec import SpecError, StudySpec, TrajectorySpec
-from pliant.training.compile_probe import compiling_works
-from pliant.training.trainer_choice import choose_trainer, has_matrix_units
 
 TINY_PARAMETERS = 1_000_000
 """Below this an accelerator is idle between launches, and a second thread costs more than it does."""
@@ -31,30 +29,6 @@ def choose_numerics(spec: StudySpec, gathered: Gathered) -> Numerics:
     """
     if "numerics" in spec.model_fields_set:
         return spec.numerics
-    return _with_trainer(_for_size(spec, gathered), spec)
-
-
-def _with_trainer(chosen: Numerics, spec: StudySpec) -> Numerics:
-    """`chosen` with what ladders are pre-trained with, by the one with the most to do; on a GPU that is autograd."""
-    ladders = [
-        entry.ladder
-        for entry in spec.trajectories
-        if entry.ladder is not None and entry.ladder.recipe.precision is None  # which is autograd through transformers
-    ]
-    if not ladders or chosen.device != "cpu":
-        return chosen
-    most = max(ladders, key=lambda ladder: max(ladder.budgets) * ladder.architecture.width * ladder.architecture.layers)
-    trainer = choose_trainer(
-        width=most.architecture.width,
-        layers=most.architecture.layers,
-        tokens=max(most.budgets),
-        matrix_units=has_matrix_units(),
-        compiling_works=compiling_works,
-    )
-    return replace(chosen, trainer=trainer)
-
-
-def _for_size(spec: StudySpec, gathered: Gathered) -> Numerics:
     largest = max(_parameters(entry, spec, gathered) for entry in spec.trajectories)
     if largest < TINY_PARAMETERS:
         return spec.numerics
