@@ -3,6 +3,7 @@ as measured."""
 
 import json
 import os
+import sys
 from dataclasses import replace
 
 import torch
@@ -62,7 +63,7 @@ def _with_trainer(chosen: Numerics, spec: StudySpec) -> Numerics:
         layers=most.architecture.layers,
         tokens=max(most.budgets),
         matrix_units=has_matrix_units(),
-        compiling_works=compiling_works,
+        compiling_works=lambda: bool(remembered("whether torch compiles", {"python": sys.version}, compiling_works)),
     )
     return replace(chosen, trainer=trainer)
 
