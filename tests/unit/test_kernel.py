@@ -19,7 +19,7 @@ from pliant.training.cross_entropy import IGNORED, cross_entropies, mean_cross_e
 from pliant.training.decoder import lean_logits, transformers_logits
 from pliant.training.loop import Batch, Optimisation, adamw, take_steps, train
 from pliant.training.state import load_state, save_snapshot
-from pliant.training.target_losses import KernelForward, planned_forward, target_losses
+from pliant.training.target_losses import KernelForward, planned_forward, summed_gradient, target_losses
 
 TINY = Architecture(width=8, layers=2, heads=2, feed_forward=16, context=32)
 SHAPES = {
@@ -85,6 +85,16 @@ def test_each_loss_is_that_of_the_logits(name: str) -> None:
         by_kernel = target_losses(planned_forward(model, Numerics(kernel="lanes")), model, inputs, targets)
     assert (by_kernel - plain).abs().max() < 1e-5
     assert (by_kernel[:, :3] == 0).all()
+
+
+def test_the_gradient_of_the_summed_loss_is_that_of_autograd() -> None:
+    model = build_model(TINY, VOCABULARY, seed=2)
+    inputs, targets = tokens(5, 21)
+    plain = summed_gradient(lean_logits, model, inputs, targets)
+    by_kernel = summed_gradient(KernelForward(), model, inputs, targets)
+    assert plain.keys() == by_kernel.keys() == canonical_tensors(model).keys()
+    for name, gradient in plain.items():
+        assert (by_kernel[name] - gradient).abs().max() < 5e-6 * gradient.abs().max()
 
 
 def test_a_row_has_the_same_bits_whatever_is_beside_it() -> None:

@@ -28,9 +28,9 @@ from pliant.studies.schedule import schedule
 from pliant.studies.settling import planned, prepare
 from pliant.studies.spec import HeldOutSpec, LadderSpec, StudySpec, TrajectorySpec
 from pliant.studies.work import perform
-from pliant.training.decoder import choose_forward
 from pliant.training.pretraining import Recipe
 from pliant.training.schedules import Schedule
+from pliant.training.target_losses import planned_forward
 
 LINEAR = 1.15
 """Cost of ten times as much over ten times the cost: 1 is linear; n log n would be 1.25 from 1,000 to 10,000."""
@@ -143,7 +143,7 @@ def _bare(plan: Plan) -> None:
     for group in plan.groups:
         opened = open_parts(group.parts, allow_pickle=False, trust_remote_code=False, into=resident)
         held_out = open_materials(group.materials).held_out
-        base, forward = keep_base(opened.model, opened.stored), choose_forward(opened.model, "lean")
+        base, forward = keep_base(opened.model, opened.stored), planned_forward(opened.model, plan.spec.numerics)
         for cell in group.cells:
             if not isinstance(cell.modification, Noise):
                 continue

@@ -8,6 +8,7 @@ import torch
 
 from pliant.benchmarks.noise_contestants import SUBSETS, Case, Found, pliant, script
 from pliant.benchmarks.noise_coverage import coverage
+from pliant.benchmarks.plans import plan_for
 from pliant.benchmarks.result import Figure, Row, Scale
 from pliant.benchmarks.rows import Tell
 from pliant.checkpoints.about import About
@@ -139,6 +140,7 @@ def _cases(
             text=materials.held_out,
             strength=gamma,
             precision=PRECISION,
+            numerics=plan_for(model),
         )
 
 

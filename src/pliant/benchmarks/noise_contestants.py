@@ -22,7 +22,7 @@ from pliant.records.numerics import Numerics
 from pliant.records.record import Measurement
 from pliant.statistics import Reading, base_of, draws_to_precision, gather, over_draws
 from pliant.statistics.precision import FEWEST_EVALUATIONS
-from pliant.training.decoder import choose_forward
+from pliant.training.target_losses import planned_forward
 
 SUBSETS = 8
 
@@ -37,6 +37,7 @@ class Case:
     text: EncodedSplit
     strength: float
     precision: float
+    numerics: Numerics
     most: int = 20_000
 
 
@@ -102,9 +103,8 @@ def pliant(case: Case, seed: int) -> Found:
         control="gradient",
         subsets=SUBSETS,
     )
-    numerics = Numerics()
     begun = time.process_time()
-    forward, batch_tokens = choose_forward(case.model, numerics.forward), numerics.evaluation_batch_tokens
+    forward, batch_tokens = planned_forward(case.model, case.numerics), case.numerics.evaluation_batch_tokens
     base = keep_base(case.model)
     gradients = block_gradients(case.model, case.text, forward=forward, batch_tokens=batch_tokens)
     rows = [_reading(_measured(case))]
@@ -128,13 +128,12 @@ def pliant(case: Case, seed: int) -> Found:
 
 
 def _measured(case: Case, **how: Any) -> Measurement:
-    numerics = Numerics()
     return loss_measurement(
         case.model,
         case.text,
-        forward=choose_forward(case.model, numerics.forward),
+        forward=planned_forward(case.model, case.numerics),
         name="test",
-        batch_tokens=numerics.evaluation_batch_tokens,
+        batch_tokens=case.numerics.evaluation_batch_tokens,
         **{"draw": None, "sign": None} | how,
     )
 

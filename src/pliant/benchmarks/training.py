@@ -11,14 +11,12 @@ import torch
 from torch import Tensor
 
 from pliant.benchmarks.peak import gemm_peak
+from pliant.benchmarks.plans import plan_for
 from pliant.benchmarks.result import Figure, Row, Scale
 from pliant.benchmarks.rows import Tell
 from pliant.benchmarks.stepping import SteppingTrainer
 from pliant.benchmarks.turns import best, in_turns, times_as_fast
 from pliant.checkpoints.architecture import Architecture, build_model
-from pliant.records.numerics import Numerics
-from pliant.training.by_kernel.layout import kernel_fits
-from pliant.training.by_kernel.probe import kernel_works
 from pliant.training.compile_probe import compiling_works
 from pliant.training.cross_entropy import IGNORED, mean_cross_entropy
 from pliant.training.decoder import transformers_logits
@@ -91,8 +89,8 @@ class OurTrainer:
             matrix_units=has_matrix_units(),
             compiling_works=compiling_works,
         )
-        by_kernel = kernel_fits(model) and kernel_works()
-        self.numerics = Numerics(kernel="lanes") if by_kernel else Numerics(trainer=trainer)
+        plan = plan_for(model)
+        self.numerics = plan if plan.kernel is not None else replace(plan, trainer=trainer)
         settings = Optimisation(weight_decay=0.0, beta2=0.999)  # the Trainer's own defaults
         self._learner = learner_of(self.numerics, model, adamw(model.parameters(), settings), settings)
         self._batches = (_batch(windows, step) for step in count())

@@ -1,17 +1,16 @@
 """The gradient of the held-out loss, block by block: what a small change of the weights costs to first order."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from pliant.checkpoints.weights import canonical_tensors
 from pliant.data.tasks import EncodedSplit
 from pliant.evaluation.losses import batches, block_starts, some_rows
-from pliant.training.cross_entropy import cross_entropies
 from pliant.training.decoder import Forward
+from pliant.training.target_losses import summed_gradient
 
 
 def block_gradients(model: Any, split: EncodedSplit, *, forward: Forward, batch_tokens: int) -> Mapping[str, Tensor]:
@@ -23,13 +22,7 @@ def block_gradients(model: Any, split: EncodedSplit, *, forward: Forward, batch_
     edges = [*block_starts(split), len(split)]
     gradients = {name: tensor.new_zeros(len(edges) - 1, tensor.numel()) for name, tensor in tensors.items()}
     for block, (start, stop) in enumerate(pairwise(edges)):
-        for loss in _losses(model, some_rows(split, range(start, stop)), forward, batch_tokens):
-            parts = torch.autograd.grad(loss, list(tensors.values()), materialize_grads=True)
-            for whole, part in zip(gradients.values(), parts, strict=True):
-                whole[block] += part.flatten()
+        for inputs, targets in batches(some_rows(split, range(start, stop)), batch_tokens, model):
+            for name, part in summed_gradient(forward, model, inputs, targets).items():
+                gradients[name][block] += part.flatten()
     return gradients
-
-
-def _losses(model: Any, split: EncodedSplit, forward: Forward, batch_tokens: int) -> Iterator[Tensor]:
-    for inputs, targets in batches(split, batch_tokens, model):
-        yield cross_entropies(forward(model, inputs), targets).sum()

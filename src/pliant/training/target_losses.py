@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from pliant.checkpoints.weights import canonical_tensors
 from pliant.records.numerics import Numerics
 from pliant.training.by_kernel.layout import kernel_fits
 from pliant.training.cross_entropy import cross_entropies
@@ -38,3 +40,16 @@ def target_losses(
 
         return kernel_losses(model, inputs, targets)
     return cross_entropies(forward(model, inputs), targets)
+
+
+def summed_gradient(
+    forward: Forward, model: Any, inputs: Int[Tensor, "batch length"], targets: Int[Tensor, "batch length"]
+) -> dict[str, Float[Tensor, "..."]]:
+    """d (sum of `target_losses`) / d theta, by trained tensor."""
+    if isinstance(forward, KernelForward):
+        from pliant.training.by_kernel.losses import kernel_gradient
+
+        return kernel_gradient(model, inputs, targets)
+    tensors = canonical_tensors(model)
+    loss = cross_entropies(forward(model, inputs), targets).sum()
+    return dict(zip(tensors, torch.autograd.grad(loss, list(tensors.values()), materialize_grads=True), strict=True))
