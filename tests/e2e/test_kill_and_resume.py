@@ -27,8 +27,8 @@ AT_A_POINT = [
     ("replace", "before"),
     ("replace", "after"),
     ("rmtree", "half-way"),  # an older snapshot, half deleted
-    ("cross_entropy", "before"),  # in the middle of an evaluation
-    ("step", "after"),  # in the middle of training
+    ("run", "before"),  # in the middle of an evaluation
+    ("update", "after"),  # in the middle of training
 ]
 
 
@@ -166,7 +166,7 @@ def test_killed_in_a_snapshot_an_evaluation_a_rename_and_at_any_time(
     folder = tmp_path / "study"
     assert runner.kill_at(folder, "save_file", 3, "half-way")
     assert runner.kill_at(folder, "rmtree", 2, "half-way")
-    assert runner.kill_at(folder, "cross_entropy", 5, "before")
+    assert runner.kill_at(folder, "run", 5, "before")
     assert runner.kill_at(folder, "replace", 9, "before")
     assert list(folder.rglob(".part-*")) != []
     runner.finish(folder)
