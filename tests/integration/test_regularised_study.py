@@ -98,7 +98,11 @@ def seconds(entry: dict[str, Any], folder: Path) -> float:
 def test_estimates_count_the_extra_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("pliant.studies.schedule.machine_factor", lambda: 1.0)
     much = {"steps": 2000, "learning_rates": [0.01]}
+    by_kernel = seconds({"fine_tune": {**TASK, **much}}, tmp_path / "by kernel")
+    monkeypatch.setattr("pliant.studies.numerics.kernel_works", lambda: False)
+    monkeypatch.setenv("PLIANT_CACHE", str(tmp_path / "cache"))  # asks again
     plain = seconds({"fine_tune": {**TASK, **much}}, tmp_path / "none")
+    assert by_kernel < plain / 4
     cost = {name: seconds(tuned(name, 0.5, **much), tmp_path / name) / plain for name in WHOLE}
     assert cost["anchor"] == pytest.approx(1)
     assert cost["replay"] == pytest.approx(2, abs=0.1)

@@ -48,7 +48,7 @@ def test_strong_noise_is_measured_in_bfloat16(trained: Path, tmp_path: Path) -> 
     assert not failures
     settled = study_of(folder)
     assert settled is not None
-    assert settled.numerics == Numerics(evaluation="bfloat16")
+    assert settled.numerics == Numerics(kernel="lanes", evaluation="bfloat16")
     assert "# bfloat16 for held-out losses accepted" in table.settings
     kept = json.loads((folder / "validation.json").read_text())
     assert kept["accepted"]
@@ -68,7 +68,7 @@ def test_weak_noise_is_measured_in_fp32(trained: Path, tmp_path: Path) -> None:
     plan = planned(study(trained, WEAK, STRONG), tmp_path / "study")
     assert plan.validation is not None
     assert not plan.validation.accepted
-    assert plan.spec.numerics == Numerics()
+    assert plan.spec.numerics == Numerics(kernel="lanes")
     assert {one.strength for one in plan.validation.comparisons} == {WEAK}
     assert "refused" in plan.validation.words
     before = planned(study(trained, WEAK, STRONG, evaluation=None), tmp_path / "plain")
@@ -113,4 +113,4 @@ def test_what_cannot_be_validated_is_said(trained: Path, tmp_path: Path) -> None
 def test_the_precision_of_evaluation_leaves_a_ladder_as_it_is(tmp_path: Path) -> None:
     plain = planned(ladder_study(), tmp_path / "one").groups[0].ladder
     assert plain is not None
-    assert replace(plain, numerics=Numerics(evaluation="bfloat16")).recipe == plain.recipe
+    assert replace(plain, numerics=replace(plain.numerics, evaluation="bfloat16")).recipe == plain.recipe
