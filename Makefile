@@ -35,7 +35,7 @@ help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 	@sed -n 's/^#   /  /p' Makefile
 
-demo: .venv/.runtime  ## a real study in about five minutes, offline, ending in a report
+demo: .venv/.runtime  ## a real study in a few minutes, offline, ending in a report
 	$(BIN)/pliant demo $(ARGS)
 
 bench: .venv/.bench  ## pliant against its peers on this machine, half an hour; writes the table of docs/performance.md

@@ -1,4 +1,4 @@
-"""Run the demo: two small studies on this machine, one report, about five minutes, offline.
+"""Run the demo: two small studies on this machine, one report, a few minutes, offline.
 
 Tiny language models are pre-trained on English text and on a synthetic language at growing token budgets; each is
 then perturbed with noise and fine-tuned. Stop it at any time: the same command continues.

@@ -24,13 +24,11 @@ class Cost:
         """Seconds of one core of the reference machine (a 3 GHz server core at `machine_factor` 1).
 
         An update has a fixed cost (dispatch), each token one that grows with width (pointwise work in memory) and
-        one of 6 FLOP a parameter at 1e11 FLOP/s; the kernel has next to no dispatch, and 4e10 FLOP/s. Evaluating costs
-        a third, a random number 6 ns. Fitted to tiny models, +-50 %.
+        one of 6 FLOP a parameter at 1e11 FLOP/s; with the kernel the two costs beside are next to nothing. Evaluating
+        costs a third, a random number 6 ns. Fitted to tiny models, +-50 %.
         """
-        if self.by_kernel and width <= WIDEST:
-            update, token = 1e-4, 4e-7 + 6 * parameters / 4e10
-        else:
-            update, token = 2.5e-3, 2e-6 + 1.4e-7 * width + 6 * parameters / 1e11
+        update, beside = (4e-5, 1.6e-7) if self.by_kernel and width <= WIDEST else (2.5e-3, 2e-6 + 1.4e-7 * width)
+        token = beside + 6 * parameters / 1e11
         trained = self.updates * (update + self.update_tokens * token)
         return trained + self.evaluated_tokens * token / 3 + 6e-9 * self.drawn
 
