@@ -11,6 +11,7 @@ import torch
 from pliant.checkpoints.architecture import Architecture, build_model
 from pliant.checkpoints.weights import canonical_tensors, distance
 from pliant.records.numerics import Numerics
+from pliant.training.by_kernel import losses
 from pliant.training.by_kernel.layout import Layout, kernel_fits
 from pliant.training.by_kernel.learner import InPlace, KernelLearner, train_copies
 from pliant.training.by_kernel.losses import kernel_losses
@@ -220,3 +221,13 @@ def test_the_exponential_is_right_to_rounding() -> None:
 
 def test_the_kernel_works_here() -> None:
     assert kernel_works()
+
+
+def test_a_kernel_that_fails_or_computes_something_else_does_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*given: object) -> torch.Tensor:
+        raise RuntimeError("cannot cache function: no locator available")
+
+    monkeypatch.setattr(losses, "kernel_losses", fails)
+    assert not kernel_works()
+    monkeypatch.setattr(losses, "kernel_losses", lambda model, inputs, targets: torch.zeros(targets.shape))
+    assert not kernel_works()

@@ -107,3 +107,16 @@ def test_a_long_probe_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     monkeypatch.setattr(probing, "PATIENCE_SECONDS", 0.01)
     remembered("speed", {}, lambda: time.sleep(0.3))
     assert capsys.readouterr().err == "measuring speed on this machine, once ...\n"
+
+
+def test_what_cannot_be_remembered_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("PLIANT_CACHE", str(tmp_path / "file"))
+    asked: list[int] = []
+
+    def measure() -> int:
+        asked.append(1)
+        return 7
+
+    assert remembered("something", {}, measure) == remembered("something", {}, measure) == 7
+    assert len(asked) == 2

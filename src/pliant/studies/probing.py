@@ -1,5 +1,6 @@
 """What is measured on this machine when a study is created: once, and remembered for the next study of the kind."""
 
+import contextlib
 import json
 import os
 import platform
@@ -32,7 +33,8 @@ def remembered(name: str, question: Mapping[str, Json], measure: Callable[[], Js
         return known["answer"]
     with _told(name):
         answer = measure()
-    write_atomically(file, json.dumps({**asked, "answer": answer}, indent=1, sort_keys=True) + "\n")
+    with contextlib.suppress(OSError):  # nowhere to remember it: it is asked again
+        write_atomically(file, json.dumps({**asked, "answer": answer}, indent=1, sort_keys=True) + "\n")
     return answer
 
 
@@ -53,7 +55,7 @@ def _read(file: Path) -> dict[str, Json] | None:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         return content if "answer" in content else None
-    except (FileNotFoundError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError):
         return None
 
 

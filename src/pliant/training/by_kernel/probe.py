@@ -12,10 +12,14 @@ def kernel_works() -> bool:
     About ten seconds the first time on a machine; what was compiled is kept.
     """
     try:
-        from pliant.training.by_kernel.losses import kernel_losses
-    except ImportError:
+        return _agrees_with_torch()
+    except Exception:  # no numba, a processor that it does not know, no folder to keep what it compiles: all mean no
         return False
+
+
+def _agrees_with_torch() -> bool:
     from pliant.checkpoints.architecture import Architecture, build_model
+    from pliant.training.by_kernel.losses import kernel_losses
     from pliant.training.cross_entropy import cross_entropies
     from pliant.training.decoder import lean_logits
 
