@@ -95,6 +95,11 @@ class OurTrainer:
         self._learner = learner_of(self.numerics, model, adamw(model.parameters(), settings), settings)
         self._batches = (_batch(windows, step) for step in count())
 
+    @property
+    def path(self) -> str:
+        """What the plan trains with, for people."""
+        return "the kernel" if self.numerics.kernel is not None else self.numerics.trainer or "autograd"
+
     def stop(self) -> None:
         """There is nothing to end."""
 
@@ -148,7 +153,7 @@ def measure_case(
     figure = replace(
         times_as_fast(case.what, f"{peer} (its best)", seconds[peer], seconds[OURS], case.target),
         peak_share=operations(case) / median(seconds[OURS]) / peak,
-        note=f"{begun.ours.numerics.trainer}; share of the peak of {'bfloat16' if low else 'fp32'}",
+        note=f"{begun.ours.path}; share of the peak of {'bfloat16' if low else 'fp32'}",
     )
     return figure, seconds, (*begun.notes, f"{case.what}: losses after the same steps are {apart:.1e} apart")
 
