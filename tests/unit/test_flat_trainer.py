@@ -22,7 +22,7 @@ SHAPES = [
     {"family": "olmo2", "width": 32, "layers": 2, "heads": 2, "feed_forward": 48},
     {"family": "olmo2", "width": 24, "layers": 1, "heads": 3, "feed_forward": 40, "tied": True},
 ]
-WAYS = ["flash", "native", "products", "autograd"]
+WAYS = ["flash", "products", "autograd"]
 
 
 def a_model(shape, dtype=torch.float32):

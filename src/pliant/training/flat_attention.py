@@ -7,12 +7,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from pliant.training.native_attention import attend_back_natively, attend_natively, native
-
-Way = Literal["flash", "native", "products", "autograd"]
-"""`flash`: torch's kernel for the CPU, forward and backward; `native`: pliant's own, where it has one for the size of
-a head; `products`: batched products with the probabilities kept, in any precision; `autograd`:
-scaled_dot_product_attention of whatever device it is."""
+Way = Literal["flash", "products", "autograd"]
+"""`flash`: torch's kernel for the CPU, forward and backward; `products`: batched products with the probabilities kept, in
+any precision; `autograd`: scaled_dot_product_attention of whatever device it is."""
 
 Heads = Float[Tensor, "batch heads length size"]
 
@@ -22,10 +19,7 @@ def attend(queries: Heads, keys: Heads, values: Heads, way: Way) -> tuple[Heads,
     if way == "products":
         probabilities = _probabilities(queries, keys)
         return probabilities @ values, (queries, keys, values, probabilities)
-    if way == "native" and native(queries):
-        mixed, sums = attend_natively(queries, keys, values)
-        return mixed.transpose(1, 2), (queries, keys, values, mixed, sums)
-    if way in ("flash", "native"):
+    if way == "flash":
         mixed, sums = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(queries, keys, values, 0.0, True)
         return mixed, (queries, keys, values, mixed, sums)
     first, second, third = leaves = [part.detach().requires_grad_() for part in (queries, keys, values)]
@@ -38,10 +32,7 @@ def attend_back(gradient: Heads, kept: tuple[Any, ...], way: Way) -> tuple[Heads
     """The gradients of queries, keys and values."""
     if way == "products":
         return _products_back(gradient, *kept)
-    if way == "native" and native(gradient):
-        found = attend_back_natively(gradient, *kept)
-        return found[0].transpose(1, 2), found[1].transpose(1, 2), found[2].transpose(1, 2)
-    if way in ("flash", "native"):
+    if way == "flash":
         back = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
         of_queries, of_keys, of_values = back(gradient, *kept, 0.0, True)
         return of_queries, of_keys, of_values

@@ -12,7 +12,6 @@ from torch.optim.adamw import adamw as adamw_update
 from pliant.records.numerics import Trainer
 from pliant.training.compiler import compiled
 from pliant.training.cross_entropy import IGNORED
-from pliant.training.flat_attention import Way
 from pliant.training.flat_passes import Passes, Tape, loss_and_gradient, parts_by
 from pliant.training.flat_weights import FlatWeights, Shape, views
 from pliant.training.loop import Batch
@@ -115,16 +114,10 @@ def _core(shape: Shape, kind: Trainer, device: str, product: torch.dtype) -> Cor
     passes = Passes(
         shape=shape,
         parts=parts_by(compiled if kind != "flat" and not whole else lambda part: part),
-        attention=_attention(kind, device),
+        attention="flash" if device == "cpu" else "autograd",
         product=product,
     )
     return _whole(passes) if whole else _piecewise(passes)
-
-
-def _attention(kind: Trainer, device: str) -> Way:
-    if device != "cpu":
-        return "autograd"
-    return "flash" if kind == "flat" else "native"
 
 
 def _piecewise(passes: Passes) -> Core:
