@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 Way = Literal["flash", "products", "autograd"]
-"""`flash`: torch's kernel for the CPU, forward and backward; `products`: batched products with the probabilities kept, in
-any precision; `autograd`: scaled_dot_product_attention of whatever device it is."""
+"""`flash`: torch's kernel for the CPU, forward and backward; `products`: batched products with the probabilities kept,
+in any precision; `autograd`: scaled_dot_product_attention of whatever device it is."""
 
 Heads = Float[Tensor, "batch heads length size"]
 
