@@ -10,7 +10,7 @@ from pliant.modifications.tuned import Tuned
 from pliant.modifications.variant import Variant
 from pliant.records.identity import Json
 from pliant.records.numerics import Numerics
-from pliant.training.by_kernel.layout import kernel_fits
+from pliant.training.by_kernel.layout import by_kernel
 from pliant.training.stack import Trained, stacking_pays, train_stack
 from pliant.training.task_batches import shuffled_batches
 
@@ -29,10 +29,6 @@ def sweeps_pay(settings: FineTune, model: Any, task: EncodedTask, numerics: Nume
     if by_kernel(model, numerics):
         return True
     return numerics.sweep == "stacked" and stacking_pays(model, settings.batch * split.inputs.shape[1])
-
-
-def by_kernel(model: Any, numerics: Numerics) -> bool:
-    return numerics.kernel == "lanes" and kernel_fits(model)
 
 
 def train_sweep(

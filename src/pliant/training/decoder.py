@@ -19,6 +19,20 @@ SAME = 1e-4
 """Of the largest logit: fp32 rounding is far below, a token too many far above."""
 
 
+LAYER = (
+    "input_layernorm",
+    "self_attn.q_proj",
+    "self_attn.k_proj",
+    "self_attn.v_proj",
+    "self_attn.o_proj",
+    "post_attention_layernorm",
+    "mlp.gate_proj",
+    "mlp.up_proj",
+    "mlp.down_proj",
+)
+"""The weights of a layer of a Llama, in the order in which they are used."""
+
+
 class Forward(Protocol):
     """From a model and input ids to the logits after each of them; a segment of a packed row sees only itself."""
 

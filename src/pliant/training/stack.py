@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pliant.checkpoints.weights import canonical_tensors
 from pliant.training.cross_entropy import mean_cross_entropies
-from pliant.training.decoder import fits, rotation
+from pliant.training.decoder import LAYER, fits, rotation
 from pliant.training.loop import Batch, Optimisation
 
 WIDEST = 32
@@ -133,7 +133,7 @@ def stacked_logits(
     hidden = F.embedding(offsets + inputs.flatten(), table)
     cosine, sine = rotation(model, length)
     for number in range(config.num_hidden_layers):
-        layer = {name: weights[f"model.layers.{number}.{name}.weight"] for name in _LAYER}
+        layer = {name: weights[f"model.layers.{number}.{name}.weight"] for name in LAYER}
         normed = _rms_norm(hidden, layer["input_layernorm"], config.rms_norm_eps)
         hidden = hidden + _attention(layer, normed, (batch, length), config.num_attention_heads, cosine, sine)
         normed = _rms_norm(hidden, layer["post_attention_layernorm"], config.rms_norm_eps)
@@ -141,19 +141,6 @@ def stacked_logits(
         gate, up = _linear(normed, joint).chunk(2, dim=-1)
         hidden = hidden + _linear(F.silu(gate) * up, layer["mlp.down_proj"])
     return _linear(_rms_norm(hidden, weights["model.norm.weight"], config.rms_norm_eps), weights["lm_head.weight"])
-
-
-_LAYER = (
-    "input_layernorm",
-    "self_attn.q_proj",
-    "self_attn.k_proj",
-    "self_attn.v_proj",
-    "self_attn.o_proj",
-    "post_attention_layernorm",
-    "mlp.gate_proj",
-    "mlp.up_proj",
-    "mlp.down_proj",
-)
 
 
 def _linear(hidden: Float[Tensor, "copies n d"], weight: Float[Tensor, "copies o d"]) -> Float[Tensor, "copies n o"]:

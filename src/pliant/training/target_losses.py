@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pliant.checkpoints.weights import canonical_tensors
 from pliant.records.numerics import Numerics
-from pliant.training.by_kernel.layout import kernel_fits
+from pliant.training.by_kernel.layout import by_kernel
 from pliant.training.cross_entropy import cross_entropies
 from pliant.training.decoder import Forward, choose_forward, lean_logits
 
@@ -26,7 +26,7 @@ class KernelForward:
 
 def planned_forward(model: Any, numerics: Numerics) -> Forward:
     """What the numerics plan evaluates `model` with."""
-    if numerics.kernel == "lanes" and kernel_fits(model):
+    if by_kernel(model, numerics):
         return KernelForward()
     return choose_forward(model, numerics.forward)
 

@@ -11,22 +11,12 @@ from torch import Tensor
 
 from pliant.checkpoints.weights import canonical_tensors
 from pliant.kernel import LANES
-from pliant.training.decoder import fits, rotation
+from pliant.records.numerics import Numerics
+from pliant.training.decoder import LAYER, fits, rotation
 
 WIDEST = 64
 """A training step by the kernel is 1.9 times as fast at this width as by torch, 1.4 at 96, and the same at 128."""
 _OUTER = ("model.embed_tokens", "model.norm", "lm_head")
-_LAYER = (
-    "input_layernorm",
-    "self_attn.q_proj",
-    "self_attn.k_proj",
-    "self_attn.v_proj",
-    "self_attn.o_proj",
-    "post_attention_layernorm",
-    "mlp.gate_proj",
-    "mlp.up_proj",
-    "mlp.down_proj",
-)
 
 
 def kernel_fits(model: Any) -> bool:
@@ -42,6 +32,11 @@ def kernel_fits(model: Any) -> bool:
         and config.head_dim % 4 == 0
         and all(str(p.dtype) == "torch.float32" and p.device.type == "cpu" for p in model.parameters())
     )
+
+
+def by_kernel(model: Any, numerics: Numerics) -> bool:
+    """Whether the kernel computes `model` under the plan `numerics`."""
+    return numerics.kernel == "lanes" and kernel_fits(model)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -70,7 +65,7 @@ class Layout:
         for name, tensor in canonical_tensors(model).items():
             offsets[name] = end
             end += tensor.numel()
-        layers = [f"model.layers.{n}.{part}" for n in range(config.num_hidden_layers) for part in _LAYER]
+        layers = [f"model.layers.{n}.{part}" for n in range(config.num_hidden_layers) for part in LAYER]
         embedding = offsets["model.embed_tokens.weight"]  # of a tied head too
         return cls(
             offsets=offsets,
