@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pliant.data.cache import cache_folder
 from pliant.data.corpora import Corpus, Document
 from pliant.data.streams import pack
 from pliant.data.tokenizers import open_tokenizer
 from pliant.data.windows import ShuffledStream
+from pliant.records.places import cache_folder
 
 few = settings(max_examples=40, deadline=None)
 

@@ -1,17 +1,13 @@
 """The sensitivity of one checkpoint to one noise, to a given share of itself: the script people write, and pliant."""
 
-import copy
 import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
-import numpy as np
-import torch
-import torch.nn.functional as F
-from numpy.typing import NDArray
-
+from pliant.benchmarks.peers import copied_increases, half_spread, transformers_loss
 from pliant.checkpoints.about import About
 from pliant.data.tasks import EncodedSplit
 from pliant.evaluation.block_gradients import block_gradients
@@ -20,7 +16,7 @@ from pliant.modifications.noise import Noise, noisy_variants
 from pliant.modifications.variant import keep_base, restore
 from pliant.records.numerics import Numerics
 from pliant.records.record import Measurement
-from pliant.statistics import Reading, base_of, draws_to_precision, gather, over_draws
+from pliant.statistics import Reading, base_of, draws_to_precision, gather
 from pliant.statistics.precision import FEWEST_EVALUATIONS
 from pliant.training.target_losses import planned_forward
 
@@ -55,42 +51,24 @@ class Found:
 
 def script(case: Case, rows: int, seed: int) -> Found:
     """Copy the model, add noise, evaluate on all of the text, until the mean increase is known to `precision`."""
-    inputs, targets = torch.from_numpy(case.text.inputs), torch.from_numpy(case.text.targets)
-    stds = case.about.init_stds or {}
-    torch.manual_seed(seed)
     begun = time.process_time()
 
     def loss(model: Any) -> float:
-        total = 0.0
-        with torch.inference_mode():
-            for at in range(0, len(inputs), rows):
-                logits = model(input_ids=inputs[at : at + rows], use_cache=False).logits
-                labels = targets[at : at + rows].flatten()
-                total += float(F.cross_entropy(logits.flatten(0, 1), labels, reduction="sum"))
-        return total / targets.numel()
+        return transformers_loss(model, case.text, rows)
 
-    base, increases = loss(case.model), np.zeros(case.most)
-    for n in range(1, case.most + 1):
-        noisy = copy.deepcopy(case.model)
-        with torch.no_grad():
-            for name, parameter in noisy.named_parameters():
-                parameter.add_(case.strength * stds[name] * torch.randn_like(parameter))
-        increases[n - 1] = loss(noisy) - base
-        if n >= FEWEST_EVALUATIONS and half_width(increases[:n]) <= case.precision * abs(increases[:n].mean()):
+    stds, base, taken = case.about.init_stds or {}, loss(case.model), list[float]()
+    for increase in copied_increases(case.model, stds, case.strength, loss, base, seed):
+        taken.append(increase)
+        known = len(taken) >= FEWEST_EVALUATIONS and half_spread(taken) <= case.precision * abs(fmean(taken))
+        if known or len(taken) == case.most:
             break
-    kept = increases[:n]
     return Found(
-        value=float(kept.mean()),
-        half=half_width(kept),
-        evaluations=n,
+        value=fmean(taken),
+        half=half_spread(taken),
+        evaluations=len(taken),
         seconds=time.process_time() - begun,
-        parts=(tuple(kept.tolist()),),
+        parts=(tuple(taken),),
     )
-
-
-def half_width(values: NDArray[np.float64]) -> float:
-    found = over_draws(values.tolist(), seed=0)
-    return (found.high - found.low) / 2
 
 
 def pliant(case: Case, seed: int) -> Found:
@@ -120,7 +98,7 @@ def pliant(case: Case, seed: int) -> Found:
         wanted = draws_to_precision(increases, precision=case.precision, copies=1, most=case.most)
     return Found(
         value=math.fsum(increases) / have,
-        half=half_width(np.array(increases)),
+        half=half_spread(increases),
         evaluations=have,
         seconds=time.process_time() - begun,
         parts=_by_part(rows),

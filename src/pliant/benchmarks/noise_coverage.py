@@ -1,12 +1,14 @@
 """How often the intervals of the noise benchmark hold, each drawn and stopped anew from the draws that were made."""
 
 import math
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from pliant.benchmarks.noise_contestants import Found, half_width
+from pliant.benchmarks.noise_contestants import Found
+from pliant.benchmarks.peers import half_spread
 from pliant.statistics import draws_to_precision
 from pliant.statistics.estimate import CONFIDENCE
 from pliant.statistics.precision import FEWEST_EVALUATIONS
@@ -47,5 +49,4 @@ def _again_rotating(pools: list[Pool], precision: float, random: np.random.Gener
         increases = list(levelled(parts, dict.fromkeys(parts, 1)).values())
         have = len(increases)
         wanted = draws_to_precision(increases, precision=precision, copies=1, most=20 * sum(map(len, pools)))
-    values = np.array(increases)
-    return float(values.mean()), half_width(values)
+    return fmean(increases), half_spread(increases)

@@ -3,7 +3,7 @@
 import copy
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,9 @@ from torch import Tensor
 
 from pliant.data.tasks import IGNORED, EncodedSplit
 from pliant.statistics.estimate import over_draws
+from pliant.statistics.precision import FEWEST_EVALUATIONS
 from pliant.training.loop import Optimisation
 from pliant.training.schedules import Schedule
-
-LEAST_DRAWS = 24
-"""Nobody stops sooner: the spread of a dozen draws is not known well enough."""
 
 
 def transformers_loss(model: Any, split: EncodedSplit, rows: int) -> float:
@@ -47,15 +45,20 @@ def copied_increases(
         yield loss(noisy) - base
 
 
+def half_spread(taken: Sequence[float]) -> float:
+    """Half the width of the 95 % interval of the mean."""
+    found = over_draws(taken, seed=0)
+    return (found.high - found.low) / 2
+
+
 def draws_needed(taken: list[float], half_width: float) -> int:
     """How many draws of this spread have a 95 % t-interval of `half_width` to each side: n (half / half_width)^2."""
-    found = over_draws(taken, seed=0)
-    half = (found.high - found.low) / 2
+    half = half_spread(taken)
     return len(taken) if half <= half_width else max(len(taken) + 1, math.ceil(len(taken) * (half / half_width) ** 2))
 
 
 def until_precise(
-    draws: Iterator[float], half_width: float, *, least: int = LEAST_DRAWS, most: int | None = None
+    draws: Iterator[float], half_width: float, *, least: int = FEWEST_EVALUATIONS, most: int | None = None
 ) -> list[float]:
     """Draws until the interval of their mean is as narrow: `least` of them, then as many more as their spread asks
     for, and so on; `most` at most."""

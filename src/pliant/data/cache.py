@@ -1,4 +1,4 @@
-"""Where text that was fetched or packed is kept, and how a file gets there: whole or not at all."""
+"""How a file gets into the cache: whole or not at all."""
 
 import os
 import tempfile
@@ -6,10 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
-
-from pliant.records.places import cache_folder
-
-__all__ = ["cache_folder", "whole_file"]
 
 
 @contextmanager

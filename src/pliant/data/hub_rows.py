@@ -8,10 +8,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from pliant.data.cache import cache_folder, whole_file
+from pliant.data.cache import whole_file
 from pliant.data.hub_stream import HubTextError, commit_of, in_one_line, need_datasets, splits_of
 from pliant.data.task_setting import ROWS, TaskDataset
 from pliant.records.identity import Json, digest
+from pliant.records.places import cache_folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

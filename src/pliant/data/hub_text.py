@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from pliant.data.cache import cache_folder, whole_file
+from pliant.data.cache import whole_file
 from pliant.data.text_files import TEXT
 from pliant.records.identity import Json, digest
+from pliant.records.places import cache_folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Integer
 
-from pliant.data.cache import cache_folder
 from pliant.data.corpora import Corpus, Split
 from pliant.data.tokenizers import Tokenizer
 from pliant.records.identity import digest
+from pliant.records.places import cache_folder
 
 PACKING_VERSION = 2
 

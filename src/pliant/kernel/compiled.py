@@ -6,8 +6,8 @@ from typing import Any
 
 import numba
 
-from pliant.data.cache import cache_folder
 from pliant.kernel.sources import kernel_name
+from pliant.records.places import cache_folder
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -23,7 +23,7 @@ from pliant.checkpoints.public.runs import PublicRun, disagrees, facts, init_std
 from pliant.checkpoints.sources import Folder, Repository, read_source
 from pliant.checkpoints.trajectory import Member, in_order, trajectory
 from pliant.checkpoints.weights import NO_PARAMETERS, stored_parameters, stored_tensors
-from pliant.data.cache import cache_folder
+from pliant.records.places import cache_folder
 from pliant.studies.spec import CheckpointSpec, ChooseSpec, SpecError, StudySpec, TrajectorySpec
 
 Progress = Callable[[int, int], None]

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 
-from pliant.data.cache import cache_folder
 from pliant.execution.store import write_atomically
 from pliant.records.identity import Json, digest
+from pliant.records.places import cache_folder
 
 PATIENCE_SECONDS = 2.0
 """What takes longer is told."""

@@ -1,5 +1,7 @@
 """Whether the kernel works on this machine: asked once, when a study is created."""
 
+import warnings
+
 import numpy as np
 import torch
 
@@ -13,7 +15,8 @@ def kernel_works() -> bool:
     """
     try:
         return _agrees_with_torch()
-    except Exception:  # no numba, a processor that it does not know, no folder to keep what it compiles: all mean no
+    except Exception as error:  # no numba, a processor that it does not know, no folder to keep what it compiles
+        warnings.warn(f"tiny models are computed by torch, which is slower: the kernel failed ({error})", stacklevel=2)
         return False
 
 
