@@ -1,6 +1,7 @@
 """A study as YAML: what is refused, in which words, and that nothing changes on the way out and in again."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -175,9 +176,16 @@ def test_a_study_written_and_read_is_the_same(spec: StudySpec):
     assert parse_study(to_yaml(spec), "again") == spec
 
 
+def test_a_study_to_start_from_leaves_the_numerics_plan_to_its_folder():
+    spec = tiny()
+    assert "numerics" not in yaml.safe_load(to_yaml(spec))
+    settled = spec.model_copy(update={"numerics": replace(spec.numerics, threads=2)})
+    assert yaml.safe_load(to_yaml(settled))["numerics"]["threads"] == 2
+
+
 def test_the_resolved_study_has_every_default_written_out():
     written = yaml.safe_load(to_yaml(tiny()))
-    assert written["numerics"]["threads"] == 1
+    assert written["held_out"]["tokens"] > 0
     assert written["modifications"][0]["noise"]["antithetic"] is True
     assert written["trajectories"][0]["ladder"]["recipe"]["optimisation"]["beta2"] == 0.95
 

@@ -42,6 +42,31 @@ def from_pretrained(folder: Path, *, allow_pickle: bool, trust_remote_code: bool
     return model
 
 
+def unfilled(folder: Path) -> Any | None:
+    """The model that `from_pretrained` builds for `folder`, in fp32, its trained tensors not yet given any value.
+
+    None where more than config.json and generation_config.json decides what is built (code of its own, quantised
+    weights, an adapter), and where it does not build, for `from_pretrained` to say why.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+    from transformers.initialization import no_init_weights
+
+    if (folder / "adapter_config.json").is_file():
+        return None
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        if hasattr(config, "auto_map") or getattr(config, "quantization_config", None) is not None:
+            return None
+        with no_init_weights():
+            model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, ImportError):
+        return None
+    if (folder / "generation_config.json").is_file():
+        model.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
+    return model.eval()
+
+
 def _why_not(folder: Path, error: Exception, trust_remote_code: bool) -> str:
     if not trust_remote_code and "`trust_remote_code=True`" in str(error):
         return (

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pliant.checkpoints.frame import Frame, frame_of
 from pliant.checkpoints.naming import stored_names
-from pliant.checkpoints.pretrained import from_pretrained
+from pliant.checkpoints.pretrained import from_pretrained, unfilled
 from pliant.checkpoints.stored import StoredWeights, open_stored
 from pliant.checkpoints.weights import StoredTensor, canonical_tensors, in_safetensors, modules_of, stored_tensors
 
@@ -57,11 +57,13 @@ class Resident:
         tensors = stored_tensors(folder) if in_safetensors(folder) else {}
         frame = frame_of(folder, tensors, trusted=trust_remote_code)
         built, self._built = self._built, None  # held again when it is whole: a failure midway leaves half of each
-        if built is not None and built.frame == frame and _derived_as_built(built):
+        if built is None or built.frame != frame or not _derived_as_built(built):
+            built = None  # let go before another is built: never two models
+            built = _unfilled(folder, frame, tensors) if frame is not None else None
+        if built is not None:
             trained = canonical_tensors(built.model)
             stored = _read(built, trained, folder, tensors)
         else:
-            built = None  # let go before another is built: never two models
             model = from_pretrained(folder, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
             names = stored_names(model, tensors) if frame is not None else None
             if frame is None or names is None:
@@ -75,6 +77,23 @@ class Resident:
     def release(self) -> None:
         """Let the model go."""
         self._built = None
+
+
+def _unfilled(folder: Path, frame: Frame, tensors: Mapping[str, StoredTensor]) -> _Built | None:
+    """A model to read `tensors` into; None where that is not all there is to opening `folder`, or they do not fit."""
+    model = unfilled(folder)
+    if model is None:
+        return None
+    names = stored_names(model, tensors)
+    if names is None or set(names.values()) != tensors.keys():
+        return None
+    shapes = {
+        **{name: p.shape for name, p in model.named_parameters()},
+        **{n: b.shape for n, b in model.named_buffers()},
+    }
+    if any(tuple(shapes[name]) != tensors[source].shape for name, source in names.items()):
+        return None
+    return _built(model, frame, names)
 
 
 def _built(model: Any, frame: Frame, names: Mapping[str, str]) -> _Built:

@@ -138,8 +138,10 @@ def _anchored_task(task: TaskSetting, folder: Path) -> TaskSetting:
 
 
 def to_yaml(spec: StudySpec) -> str:
-    """The resolved study as YAML: every default written out."""
-    return yaml.safe_dump(spec.model_dump(mode="json", by_alias=True), sort_keys=False, width=100)
+    """The study as YAML, every default written out; a numerics plan only where it has one: a folder chooses its own."""
+    planned = "numerics" in spec.model_fields_set
+    content = spec.model_dump(mode="json", by_alias=True, exclude=None if planned else {"numerics"})
+    return yaml.safe_dump(content, sort_keys=False, width=100)
 
 
 def _first_line(error: ValidationError) -> str:
