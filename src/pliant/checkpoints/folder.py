@@ -72,7 +72,7 @@ def open_checkpoint(
     weights = stored_fingerprint(folder)
     holder = Resident() if into is None else into
     loaded = holder.load(folder, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
-    for name in not_finite(loaded.tensors):
+    for name in () if loaded.finite else not_finite(loaded.tensors):
         raise CheckpointError(
             f"{folder}: tensor {name} holds NaN or infinity; the checkpoint is damaged, fetch it again"
         )

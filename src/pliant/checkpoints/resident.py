@@ -12,16 +12,27 @@ from pliant.checkpoints.frame import Frame, frame_of
 from pliant.checkpoints.naming import stored_names
 from pliant.checkpoints.pretrained import from_pretrained, unfilled
 from pliant.checkpoints.stored import StoredWeights, open_stored
-from pliant.checkpoints.weights import StoredTensor, canonical_tensors, in_safetensors, modules_of, stored_tensors
+from pliant.checkpoints.weights import (
+    StoredTensor,
+    all_finite,
+    canonical_tensors,
+    in_safetensors,
+    modules_of,
+    stored_tensors,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Loaded:
-    """A model, its trained tensors and, where they are taken from the files one for one, these as stored."""
+    """A model, its trained tensors and, where they are taken from the files one for one, these as stored.
+
+    `finite` says that no number is NaN or infinite; where it is not set, that was not seen while they were read.
+    """
 
     model: Any
     tensors: Mapping[str, Tensor]
     stored: StoredWeights | None
+    finite: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -62,17 +73,17 @@ class Resident:
             built = _unfilled(folder, frame, tensors) if frame is not None else None
         if built is not None:
             trained = canonical_tensors(built.model)
-            stored = _read(built, trained, folder, tensors)
+            stored, finite = _read(built, trained, folder, tensors)
         else:
             model = from_pretrained(folder, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
             names = stored_names(model, tensors) if frame is not None else None
             if frame is None or names is None:
                 return Loaded(model=model, tensors=canonical_tensors(model), stored=None)
             built = _built(model, frame, names)
-            trained, stored = canonical_tensors(model), _open(built, tensors)
+            trained, stored, finite = canonical_tensors(model), _open(built, tensors), False
         self._built = built
         places = {name: stored.places[name] for name in trained}
-        return Loaded(model=built.model, tensors=trained, stored=replace(stored, places=places))
+        return Loaded(model=built.model, tensors=trained, stored=replace(stored, places=places), finite=finite)
 
     def release(self) -> None:
         """Let the model go."""
@@ -127,12 +138,14 @@ def _open(built: _Built, tensors: Mapping[str, StoredTensor]) -> StoredWeights:
 
 def _read(
     built: _Built, trained: Mapping[str, Tensor], folder: Path, tensors: Mapping[str, StoredTensor]
-) -> StoredWeights:
-    model, stored = built.model, _open(built, tensors)
+) -> tuple[StoredWeights, bool]:
+    model, stored, sums = built.model, _open(built, tensors), list[Tensor]()
     filled = trained if trained.keys() >= stored.keys() else {**trained, **dict(model.named_buffers())}
     with torch.no_grad():
         for name in stored:
             stored.fill(name, filled[name])
+            if filled[name].is_floating_point():
+                sums.append(filled[name].sum())  # now, while it is in the cache
     for parameter in trained.values():
         parameter.grad = None
         parameter.requires_grad_(True)
@@ -141,4 +154,4 @@ def _read(
     if model.config._attn_implementation != built.attention:
         model.set_attn_implementation(built.attention)
     model.config.name_or_path = model.name_or_path = str(folder)
-    return stored
+    return stored, all_finite(sums)
