@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pliant.execution.store import Store, StoreError, write_atomically
+from pliant.execution.store import Store, StoreError
+from pliant.execution.writing import write_atomically
 from pliant.records.identity import Json
+from pliant.records.parts import part_name
 
 PLAN_FILE = "plan.json"
 Row = Mapping[str, Any]
@@ -150,7 +152,7 @@ def write_parquet(table: Table, path: Path) -> Path:
 
     names = sorted({name for row in table.rows for name in row})
     columns = {name: [_cell_value(row.get(name)) for row in table.rows] for name in names}
-    temporary = path.with_name(f".part-{path.name}")
+    temporary = path.with_name(part_name(path.suffix))
     pyarrow.parquet.write_table(pyarrow.table(columns), temporary)
     temporary.replace(path)
     return path

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from pliant.checkpoints.hub.pins import PINS_FILE, Pinned, pins_json
 from pliant.data.task_setting import TaskSetting
-from pliant.execution.store import write_atomically
+from pliant.execution.writing import write_atomically
 from pliant.records.numerics import Numerics
 from pliant.studies.growth import keep_added
 from pliant.studies.materials import markov_language, settled_corpus, settled_task

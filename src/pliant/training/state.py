@@ -27,11 +27,12 @@ def save_optimizer(model: Any, optimizer: torch.optim.AdamW, folder: Path) -> No
 
 
 def load_state(model: Any, optimizer: torch.optim.AdamW, folder: Path) -> None:
-    """Put the weights and moments saved in `folder` into `model` and `optimizer`."""
-    from safetensors.torch import load_file
+    """Put the weights and moments saved in `folder` into `model` and `optimizer`.
 
-    weights = load_file(folder / "model.safetensors")
-    moments = load_file(folder / OPTIMIZER_FILE)
+    Raises:
+        ValueError: a file is damaged.
+    """
+    weights, moments = (_tensors(folder / name) for name in ("model.safetensors", OPTIMIZER_FILE))
     with torch.no_grad():
         for name, parameter in canonical_tensors(model).items():
             parameter.copy_(weights[name])
@@ -41,6 +42,18 @@ def load_state(model: Any, optimizer: torch.optim.AdamW, folder: Path) -> None:
                 for key, value in moments.items()
                 if key.startswith(prefix) and "." not in key.removeprefix(prefix)
             }
+
+
+def _tensors(file: Path) -> dict[str, torch.Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        return load(file.read_bytes())  # not mapped: see `checkpoints.weights`
+    except SafetensorError as error:
+        raise ValueError(
+            f"{file} is damaged ({error}); `pliant fsck STUDY --repair` moves it aside, and `pliant run` trains again"
+        ) from error
 
 
 def save_snapshot(model: Any, optimizer: torch.optim.AdamW, step: int, folder: Path) -> None:
