@@ -13,7 +13,7 @@ from pliant.checkpoints.about import About, CheckpointError, read_about
 from pliant.checkpoints.resident import Resident
 from pliant.checkpoints.stored import StoredWeights
 from pliant.checkpoints.weights import canonical_tensors, not_finite, stored_fingerprint
-from pliant.records.parts import part_name
+from pliant.records.parts import doomed_name, part_name
 
 _PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 _SAFE = ("model.safetensors", "model.safetensors.index.json")
@@ -40,7 +40,7 @@ def whole_folder(folder: Path, keep: Callable[[Path], bool] = lambda _: False) -
     `folder` meanwhile and `keep` says so of it, that one stays: nobody who reads it ever misses it.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary, doomed = (folder.parent / part_name() for _ in range(2))
+    temporary, doomed = folder.with_name(part_name()), folder.with_name(doomed_name())
     temporary.mkdir()
     try:
         yield temporary

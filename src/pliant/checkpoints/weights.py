@@ -61,7 +61,7 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
     """
     tensors: dict[str, StoredTensor] = {}
     for file in _weight_files(folder):
-        tensors.update(header_of(file))
+        tensors.update(_header(file))
     return tensors
 
 
@@ -90,12 +90,7 @@ def _weight_files(folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
-def header_of(file: Path) -> dict[str, StoredTensor]:
-    """The tensors of one safetensors file.
-
-    Raises:
-        CheckpointError: it is cut short, or no safetensors file.
-    """
+def _header(file: Path) -> dict[str, StoredTensor]:
     size = file.stat().st_size
     try:
         with file.open("rb") as content:
@@ -146,7 +141,7 @@ def _pickled_digest(files: Iterable[Path]) -> str:
 
 def _safe_digest(files: Iterable[Path]) -> str:
     content = hashlib.sha256()
-    tensors = {name: tensor for file in files for name, tensor in header_of(file).items()}
+    tensors = {name: tensor for file in files for name, tensor in _header(file).items()}
     for name in sorted(tensors):
         tensor = tensors[name]
         content.update(f"{name}\x1f{tensor.dtype}\x1f{tensor.shape}\x1f".encode())

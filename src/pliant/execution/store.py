@@ -11,7 +11,7 @@ from typing import Any
 
 from pliant.execution.writing import Write, insisting, read_text, write_atomically
 from pliant.records.identity import SCHEMA_VERSION, Json
-from pliant.records.parts import part_name, writer_of
+from pliant.records.parts import doomed_name, writer_of
 from pliant.records.record import Record, checked_record, record_text
 
 RUN_FILE = "run.json"
@@ -23,7 +23,7 @@ class StoreError(ValueError):
 
 def remove_folder(folder: Path) -> None:
     """Delete `folder` so that no half of it is ever taken for the whole, neither after a kill nor by its writer."""
-    doomed = folder.with_name(part_name())
+    doomed = folder.with_name(doomed_name())
     os.replace(folder, doomed)
     shutil.rmtree(doomed)
 

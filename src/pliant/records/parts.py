@@ -18,6 +18,11 @@ def part_name(suffix: str = "") -> str:
     return f".part-{uuid.uuid4().hex}-{_host()}-{os.getpid()}{suffix}"
 
 
+def doomed_name() -> str:
+    """A name for what is being deleted: whoever finds it may go on with that."""
+    return f".part-{uuid.uuid4().hex}"
+
+
 def writer_of(name: str) -> Writer:
     """Whether the part `name` is what a kill left, or may be what another runner is writing now."""
     found = _OWNED.fullmatch(name)

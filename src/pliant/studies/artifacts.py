@@ -6,9 +6,10 @@ from pathlib import Path
 
 from pliant.checkpoints.about import CheckpointError, read_about
 from pliant.checkpoints.folder import check_files, check_written_for
-from pliant.checkpoints.weights import header_of, stored_fingerprint
+from pliant.checkpoints.weights import stored_fingerprint
 from pliant.execution.fsck import Origin, Problem
-from pliant.training.state import OPTIMIZER_FILE, STATE_FILE
+from pliant.training.pretraining import state_is_whole
+from pliant.training.state import OPTIMIZER_FILE, STATE_FILE, check_state
 
 AGAIN = "it is trained again where it is needed"
 
@@ -27,7 +28,7 @@ def artifact_problems(folder: Path, records: Mapping[Origin, Mapping[str, str]])
             continue
         about = read_about(member)
         there[(about.recipe, about.data, about.seed, about.tokens, about.annealed)] = str(about.weights)
-        if (damage := _damage(check_optimizer, member)) is not None:
+        if (damage := _damage(check_state, member)) is not None:
             yield _aside(folder, "damaged state", member / OPTIMIZER_FILE, f"{damage}; {AGAIN}")
     for snapshot in sorted(artifacts.glob("snapshots/*/[!.]*")):
         if (damage := _damage(check_snapshot, snapshot)) is not None:
@@ -46,21 +47,14 @@ def check_member(folder: Path) -> None:
     check_written_for(folder, about, stored_fingerprint(folder, afresh=True))
 
 
-def check_optimizer(folder: Path) -> None:
-    """Raises:
-    CheckpointError: the state of the optimiser is there and is damaged.
-    """
-    if (folder / OPTIMIZER_FILE).is_file():
-        header_of(folder / OPTIMIZER_FILE)
-
-
 def check_snapshot(folder: Path) -> None:
     """Raises:
-    CheckpointError, OSError: a file is missing or damaged.
+    ValueError, OSError: a file is missing or damaged.
     """
     check_files(folder)
-    for name in ("model.safetensors", OPTIMIZER_FILE):
-        header_of(folder / name)
+    check_state(folder)
+    if not state_is_whole(folder):
+        raise CheckpointError(f"{folder} has no {OPTIMIZER_FILE}")
     step = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))["step"]
     if folder.name != f"step-{step:09d}":
         raise CheckpointError(f"{folder / STATE_FILE} says step {step}")
@@ -72,7 +66,7 @@ def _damage(check: Callable[[Path], None], folder: Path) -> str | None:
     except PermissionError:  # told with the permissions
         return None
     except (ValueError, KeyError, TypeError, OSError) as error:
-        return f"{error}".removeprefix(str(folder)).lstrip("/: ").removesuffix("; fetch it again")
+        return f"{error}".removeprefix(str(folder)).lstrip("/: ").split("; ")[0]
     return None
 
 

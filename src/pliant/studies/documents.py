@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pliant.checkpoints.hub.pins import PINS_FILE, read_pins
-from pliant.execution.fsck import Problem
+from pliant.execution.fsck import Problem, Remedy
 from pliant.execution.table import PLAN_FILE, read_plan
 from pliant.execution.writing import read_text
 from pliant.studies.settling import STUDY_FILE, study_of
@@ -27,7 +27,7 @@ def document_problems(folder: Path) -> Iterator[Problem]:
         (REPORT_FILE, _report, "the next run, or `pliant report`, writes it anew"),
     ):
         if (folder / name).is_file() and (error := _error(read, folder)) is not None:
-            remedy = "hand" if name == STUDY_FILE else "aside"
+            remedy: Remedy = "hand" if name == STUDY_FILE else "aside"
             what = " ".join(f"{error}".removeprefix(f"{folder / name}").lstrip(": ").split())
             yield Problem(kind="unreadable", path=name, what=f"{what}; {lost}", remedy=remedy)
 
