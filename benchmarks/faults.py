@@ -23,7 +23,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from faulty_runs import Files, Outcome, begin, files, finish, mended, obeying_permissions, uninterrupted, warm_up
+from faulty_runs import Files, Outcome, begin, files, finish, mended, uninterrupted, warm_up
+from permissions import obeying_permissions
 
 DAY_SECONDS = 86_400.0
 KILLS_A_FOLDER = 6

@@ -1,12 +1,11 @@
 """Runs of one small real study that are killed, starved and disturbed, and what is left of its records after."""
 
 import contextlib
-import ctypes
 import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,9 +42,6 @@ modifications:
   - noise: {strengths: [0.05], draws: 2}
   - fine_tune: {task: skip, learning_rates: [0.01, 0.02], steps: 4, batch: 4}
 """
-PERMISSIONS = (1, 2, 3)
-"""CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER: with these no permission binds root; see capabilities(7)."""
-
 Files = dict[str, bytes]
 Disturbance = Callable[[], None]
 
@@ -178,21 +174,3 @@ def mended(folder: Path, expected: Files) -> Left:
         differing=sum(now[name] != content for name, content in expected.items() if name in now),
         said=outcome.error or "; ".join(outcome.failures),
     )
-
-
-@contextlib.contextmanager
-def obeying_permissions() -> Iterator[None]:
-    """Be bound by permissions, as every user but root is."""
-    if os.geteuid() != 0:
-        yield
-        return
-    libc = ctypes.CDLL(None, use_errno=True)
-    header, before = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
-    assert libc.capget(header, before) == 0, os.strerror(ctypes.get_errno())
-    without = (ctypes.c_uint32 * 6)(*before)
-    without[0] &= ~sum(1 << number for number in PERMISSIONS)  # the effective set; the permitted one stays
-    assert libc.capset(header, without) == 0, os.strerror(ctypes.get_errno())
-    try:
-        yield
-    finally:
-        assert libc.capset(header, before) == 0, os.strerror(ctypes.get_errno())
