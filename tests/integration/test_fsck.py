@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from old_study import copy_of_schema_1, records
@@ -73,6 +74,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str, str]] = {
     "half a plan": (lambda f: os.truncate(f / "plan.json", 500), "unreadable", "writes it anew"),
     "no plan in it": (lambda f: (f / "plan.json").write_text("[]"), "unreadable", "writes it anew"),
     "half a table": (lambda f: os.truncate(f / "results.parquet", 500), "unreadable", "writes it anew"),
+    "half a study file": (lambda f: os.truncate(f / "study.yaml", 30), "unreadable", "the study was made from"),
     "half a page": (lambda f: (f / "report.html").write_text("<html>"), "unreadable", "cut short"),
     "half a listing": (lambda f: (f / "revisions.json").write_text("{"), "unreadable", "today's commits"),
     "half a validation": (lambda f: (f / "validation.json").write_text("{"), "unreadable", "what it decided"),
@@ -182,13 +184,20 @@ def test_the_command_lists_repairs_and_says_what_comes_next(folder: Path):
     assert (code, content["problems"], content["missing"], content["records"]) == (0, [], 1, 47)
 
 
-def test_a_study_file_that_cannot_be_read_is_left_to_the_user(folder: Path):
-    (folder / "study.yaml").write_text("study: [")
+def test_a_study_file_that_is_lost_is_made_anew_from_the_users_and_the_records(folder: Path, tmp_path: Path):
+    settled = (folder / "study.yaml").read_text()
+    asked = yaml.safe_load(settled)
+    assert asked.pop("numerics")["kernel"] == "lanes"  # not the default: it must come from the records
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(asked))
+    (folder / "study.yaml").write_text(settled[:100] + "\n[")
+    code, told = fsck(folder)
+    assert (code, "unreadable: study.yaml: is not YAML" in told) == (1, True)
     code, told = fsck(folder, "--repair")
-    assert code == 1
-    assert "unreadable: study.yaml: is not YAML" in told
-    assert "mend it, or put a copy back" in told
-    assert "cannot start before study.yaml can be read" in told
+    assert code == 0
+    assert f"next: every record is there: `pliant run STUDY.yaml --out {folder}`, with the file" in told
+    table, failures, started = run(read_study(tmp_path / "mine.yaml"), folder)
+    assert (table.missing, failures, started) == (0, [], [])
+    assert yaml.safe_load((folder / "study.yaml").read_text())["numerics"]["kernel"] == "lanes"
 
 
 def test_two_repairs_of_one_place_keep_both(folder: Path):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pliant.checkpoints.hub.pins import PINS_FILE, read_pins
-from pliant.execution.fsck import Problem, Remedy
+from pliant.execution.fsck import Problem
 from pliant.execution.table import PLAN_FILE, read_plan
 from pliant.execution.writing import read_text
 from pliant.studies.settling import STUDY_FILE, study_of
@@ -19,7 +19,7 @@ REPORT_FILE = "report.html"
 def document_problems(folder: Path) -> Iterator[Problem]:
     """What is read to plan or report the study in `folder`, and cannot be."""
     for name, read, lost in (
-        (STUDY_FILE, study_of, "mend it, or put a copy back"),
+        (STUDY_FILE, study_of, "give `pliant run` the file that the study was made from, with --out"),
         (PLAN_FILE, read_plan, "the next run writes it anew"),
         (PINS_FILE, read_pins, "without it the next run lists the repositories anew, at today's commits"),
         (VALIDATION_FILE, _validation, "study.yaml holds what it decided"),
@@ -27,9 +27,8 @@ def document_problems(folder: Path) -> Iterator[Problem]:
         (REPORT_FILE, _report, "the next run, or `pliant report`, writes it anew"),
     ):
         if (folder / name).is_file() and (error := _error(read, folder)) is not None:
-            remedy: Remedy = "hand" if name == STUDY_FILE else "aside"
             what = " ".join(f"{error}".removeprefix(f"{folder / name}").lstrip(": ").split())
-            yield Problem(kind="unreadable", path=name, what=f"{what}; {lost}", remedy=remedy)
+            yield Problem(kind="unreadable", path=name, what=f"{what}; {lost}", remedy="aside")
 
 
 def _error(read: Callable[[Path], Any], folder: Path) -> Exception | None:

@@ -39,8 +39,8 @@ class Examination:
     def next(self) -> str:
         """What `pliant run` will do."""
         run = f"`pliant run {self.folder}`"
-        if any(problem.path == STUDY_FILE for problem in self.problems):
-            return f"{run} cannot start before {STUDY_FILE} can be read"
+        if not (self.folder / STUDY_FILE).is_file():
+            run = f"`pliant run STUDY.yaml --out {self.folder}`, with the file that the study was made from,"
         if self.planned is None:
             return f"{run} plans the study anew and measures what has no record"
         if self.missing:
