@@ -28,6 +28,8 @@ from permissions import obeying_permissions
 
 DAY_SECONDS = 86_400.0
 KILLS_A_FOLDER = 6
+PAGE = 4096
+"""Bytes that a tmpfs gives a file at a time."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -168,10 +170,11 @@ def _permit(folder: Path, *, write: bool) -> None:
 def full_disk(lab: Lab, number: int) -> Tally:
     """The study lies on a disk of its own that fills up; then it grows, and the study is resumed."""
     tally = Tally(fault="disk full")
-    needed = sum(path.stat().st_blocks * 512 for path in (lab.place / "uninterrupted").rglob("*"))
+    whole = lab.place / "uninterrupted"
+    needed = sum(math.ceil(path.stat().st_size / PAGE) * PAGE for path in whole.rglob("*") if path.is_file())
     for _ in range(number):
         folder = lab.folder()
-        with _disk(folder.parent, round(needed * lab.chance.uniform(0.1, 0.9))) as grow:
+        with _disk(folder.parent, round(needed * lab.chance.uniform(0.1, 0.8))) as grow:
             if grow is None:
                 tally.note = "not tried: no right to mount a tmpfs here"
                 break

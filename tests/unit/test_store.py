@@ -17,7 +17,7 @@ from pliant.execution.store import Store, StoreError, remove_folder, sweep
 from pliant.execution.writing import naming_what_stops_writing, write_atomically
 from pliant.records.identity import SCHEMA_VERSION, canonical_json
 from pliant.records.parts import part_name, writer_of
-from pliant.records.record import Measurement, Record
+from pliant.records.record import Measurement, Record, is_whole
 
 
 def record(weights: str = "sha256:00", value: float = 1.5) -> Record:
@@ -81,6 +81,8 @@ def test_a_record_that_was_changed_is_never_read(change: str, tmp_path: Path):
     text = path.read_text()
     assert CHANGES[change][0] in text
     path.write_text(text.replace(*CHANGES[change]))
+    with pytest.raises(StoreError, match=r"changed after it was written|cut short"):
+        store.check("cell", "loss")
     with pytest.raises(StoreError, match=r"changed after it was written|cut short") as caught:
         store.read("cell", "loss")
     assert f"{path} is not a record that can be trusted" in str(caught.value)
@@ -93,12 +95,17 @@ def test_a_nested_checksum_is_no_checksum_of_the_record(tmp_path: Path):
     nested = replace(record(), cell={"checksum": "sha256:00", "seed": 0}, details={"checksum": "sha256:11"})
     store.write("cell", "loss", nested)
     assert store.read("cell", "loss")["cell"]["checksum"] == "sha256:00"
+    store.check("cell", "loss")
 
 
 def test_a_record_of_an_older_release_has_no_checksum_and_is_read(tmp_path: Path):
     store = Store(tmp_path)
     write_atomically(store.path("cell", "loss"), canonical_json(record().to_json()))
     assert store.read("cell", "loss")["weights"] == "sha256:00"
+    assert not is_whole(store.path("cell", "loss").read_bytes())
+    store.check("cell", "loss")
+    store.write("cell", "loss", record())
+    assert is_whole(store.path("cell", "loss").read_bytes())
 
 
 def test_others_may_read_a_record(tmp_path: Path):

@@ -99,7 +99,8 @@ def naming_what_stops_writing(place: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        where = getattr(error, "filename", None) or place
+        where = Path(getattr(error, "filename", None) or place)
+        where = where.parent if where.name.startswith(".part-") else where
         if _says(error, _FULL):
             what, remedy = "no room left on the disk", "free some"
         elif _says(error, _REFUSED):

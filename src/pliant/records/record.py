@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -96,6 +97,23 @@ def checked_record(text: str) -> dict[str, Any]:
     if known is not None and known != _checksum(text.replace(_field(known), "", 1)):
         raise ValueError("it was changed after it was written: it does not match its checksum")
     return record
+
+
+def is_whole(content: bytes) -> bool:
+    """Whether `content` is a record as it was written, by its checksum alone, several times as fast as reading it.
+
+    False also where that takes a closer look: of older releases, which have no checksum.
+    """
+    content = content.strip()
+    found = _FIELD.search(content)
+    if found is None:
+        return False
+    rest = hashlib.sha256(content[: found.start()])
+    rest.update(content[found.end() :])
+    return rest.hexdigest().encode() == found[1]
+
+
+_FIELD = re.compile(rb'"checksum":"sha256:([0-9a-f]{64})",')
 
 
 def place_of(record: dict[str, Any]) -> tuple[str, str]:

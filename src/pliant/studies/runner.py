@@ -87,7 +87,7 @@ def _run(
 
 
 def refuse_damaged(plans: Sequence[Plan]) -> None:
-    """Read every record that the plans ask for, so that hours are not spent before one is found to be damaged.
+    """Check every record that the plans ask for, so that hours are not spent before one is found to be damaged.
 
     Raises:
         StoreError: some are; the first is named.
@@ -99,7 +99,7 @@ def refuse_damaged(plans: Sequence[Plan]) -> None:
             for evaluation in cell.evaluations:
                 try:
                     if store.has(cell.key, evaluation.key):
-                        store.read(cell.key, evaluation.key)
+                        store.check(cell.key, evaluation.key)
                 except StoreError as error:
                     damaged.append(error)
     if damaged:
