@@ -22,7 +22,7 @@ def local(place: Path, _: pytest.MonkeyPatch) -> Path:
 
 
 def file_server(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder as NFS shows it: no locks, no mapped files, every third rename and first reading of a file fails once
+    """A folder as NFS shows it: no locks, no mapped files, every third rename and first reading of a record, plan or study file fails once
     with what a server answers while it restarts, and a file that is new is not seen at first look."""
     monkeypatch.setattr(writing, "PAUSES_SECONDS", (0.0, 0.0, 0.0))
     for owner, name in ((fcntl, "flock"), (fcntl, "lockf"), (mmap, "mmap")):
@@ -36,7 +36,7 @@ def file_server(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         real(old, new)
 
     def text(path: Path, *given: Any, real: Callable[..., str] = Path.read_text, **named: Any) -> str:
-        if str(path).startswith(str(place)) and str(path) not in read and path.suffix == ".json":
+        if (path.parent == place or place / "records" in path.parents) and str(path) not in read:
             read.add(str(path))
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
         return real(path, *given, **named)

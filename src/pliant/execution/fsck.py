@@ -136,11 +136,16 @@ def tree(store: Store) -> Iterator[Problem]:
                 records = path.is_relative_to(store.records)
                 what = f"leads out of the study, to {path.resolve()}" + ("" if records else "; put its target here")
                 yield _problem(store, "link", path, what, "aside" if records else "hand")
-            elif name in files and not os.access(path, os.R_OK):
+            elif name in files and not _may(path, os.R_OK):
                 yield _problem(store, "permission", path, "cannot be read; chmod u+r", "hand")
-        if not os.access(place, os.W_OK | os.X_OK):
+        if not _may(place, os.W_OK | os.X_OK):
             yield _problem(store, "permission", Path(place), "nothing can be written there; chmod u+rwx", "hand")
         folders[:] = [name for name in folders if not (name == "superseded" and Path(place) == store.folder)]
+
+
+def _may(path: Path | str, what: int) -> bool:
+    """Whether this process, as it is now, may do `what` (see `os.access`)."""
+    return os.access(path, what, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _problem(store: Store, kind: str, path: Path, what: str, remedy: Remedy) -> Problem:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from pliant.checkpoints.hub.pins import PINS_FILE, Pinned, pins_json
 from pliant.data.task_setting import TaskSetting
 from pliant.execution.store import RUN_FILE, Store, StoreError
-from pliant.execution.writing import write_atomically
+from pliant.execution.writing import read_text, write_atomically
 from pliant.records.numerics import Numerics
 from pliant.studies.growth import keep_added
 from pliant.studies.materials import markov_language, settled_corpus, settled_task
@@ -65,7 +65,7 @@ def study_of(folder: Path) -> StudySpec | None:
         SpecError: its study.yaml cannot be read.
     """
     file = folder / STUDY_FILE
-    return parse_study(file.read_text(encoding="utf-8"), str(file)) if file.is_file() else None
+    return parse_study(read_text(file), str(file)) if file.is_file() else None
 
 
 def prepare(plan: Plan) -> None:
