@@ -22,8 +22,9 @@ def local(place: Path, _: pytest.MonkeyPatch) -> Path:
 
 
 def file_server(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder as NFS shows it: no locks, no mapped files, every third rename and first reading of a record, plan or study file fails once
-    with what a server answers while it restarts, and a file that is new is not seen at first look."""
+    """A folder as NFS shows it: no locks, no mapped files; every third rename, and the first reading of each record,
+    plan or study file, fails once with what a server answers while it restarts; a new file is not seen at first look.
+    """
     monkeypatch.setattr(writing, "PAUSES_SECONDS", (0.0, 0.0, 0.0))
     for owner, name in ((fcntl, "flock"), (fcntl, "lockf"), (mmap, "mmap")):
         monkeypatch.setattr(owner, name, _refusing)
