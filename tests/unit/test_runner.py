@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pliant.execution.engine import Event
 from pliant.execution.local import LocalEngine, SerialEngine
 from pliant.execution.store import Store, StoreError
 from pliant.records.numerics import Numerics
@@ -180,19 +181,16 @@ def test_an_unreadable_record_is_named_in_a_line(folder: Path):
     group = plan(tiny(), folder).groups[0]
     damaged, *_, other = [store.path(c.key, e.key) for c in group.cells for e in c.evaluations]
     damaged.write_text("{")
-    with pytest.raises(StoreError, match="delete it and run the study again"):
+    with pytest.raises(StoreError, match="moves it aside, and `pliant run` then measures it again"):
         run(tiny(), folder)
     other.unlink()
-    seen = []
-    with pytest.raises(StoreError):
-        run_studies(
-            [(tiny(), folder)],
-            engine=SerialEngine(),
-            observe=lambda _: lambda event: seen.append(event) if event.kind == "failed" else None,
-        )
-    (event,) = seen
-    assert str(damaged) in event.error
-    assert is_one_line(event.error)
+    damaged.with_name("run.json").write_text("")  # half written: how the cell went is lost, and nothing else
+    seen: list[Event] = []
+    with pytest.raises(StoreError) as caught:
+        run_studies([(tiny(), folder)], engine=SerialEngine(), observe=lambda _: seen.append)
+    assert seen == []  # before anything ran
+    assert str(damaged) in str(caught.value)
+    assert is_one_line(str(caught.value))
 
 
 def test_what_was_left_by_a_kill_is_swept(folder: Path):

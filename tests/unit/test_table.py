@@ -115,7 +115,7 @@ def test_a_plan_that_cannot_be_read_is_named(content: str, tmp_path: Path):
 
 def test_an_unreadable_record_stops_the_table(folder: Path):
     Store(folder).path("b", "loss").write_text("{")
-    with pytest.raises(StoreError, match="delete it and run the study again"):
+    with pytest.raises(StoreError, match="moves it aside, and `pliant run` then measures it again"):
         read_table(folder)
 
 

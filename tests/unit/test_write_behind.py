@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pliant.execution import write_behind
-from pliant.execution.store import write_atomically
 from pliant.execution.write_behind import WAITING, WriteBehind
+from pliant.execution.writing import write_atomically
 
 
 def test_all_files_are_there_when_it_is_left(tmp_path: Path):

@@ -1,9 +1,9 @@
 """A checkpoint as a Hugging Face folder: written whole or not at all, opened with its defects named."""
 
+import errno
 import os
 import shutil
-import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from pliant.checkpoints.about import About, CheckpointError, read_about
 from pliant.checkpoints.resident import Resident
 from pliant.checkpoints.stored import StoredWeights
 from pliant.checkpoints.weights import canonical_tensors, not_finite, stored_fingerprint
+from pliant.records.parts import doomed_name, part_name
 
 _PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 _SAFE = ("model.safetensors", "model.safetensors.index.json")
@@ -32,19 +33,36 @@ class Checkpoint:
 
 
 @contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
-    """A temporary folder that becomes `folder` by one rename when the block ends without an error."""
+def whole_folder(folder: Path, keep: Callable[[Path], bool] = lambda _: False) -> Iterator[Path]:
+    """A temporary folder that becomes `folder` by one rename when the block ends without an error.
+
+    The disk confirms it before: no power loss leaves half of it under that name. Where another process has made
+    `folder` meanwhile and `keep` says so of it, that one stays: nobody who reads it ever misses it.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary, doomed = (folder.parent / f".part-{uuid.uuid4().hex}" for _ in range(2))
+    temporary, doomed = folder.with_name(part_name()), folder.with_name(doomed_name())
     temporary.mkdir()
     try:
         yield temporary
-        if folder.exists():
-            os.replace(folder, doomed)  # renamed before it is deleted: no half of it is ever taken for the whole
-        os.replace(temporary, folder)
+        _confirm(temporary)
+        try:
+            os.replace(temporary, folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            if not keep(folder):
+                os.replace(folder, doomed)  # renamed before it is deleted: no half of it is ever taken for the whole
+                os.replace(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _confirm(folder: Path) -> None:
+    """Wait until the disk has the content of every file of `folder`."""
+    for file in (path for path in folder.rglob("*") if path.is_file()):
+        with file.open("rb") as opened:
+            os.fsync(opened.fileno())
 
 
 def save_weights(model: Any, folder: Path) -> None:

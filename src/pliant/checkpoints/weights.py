@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import mmap
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -117,15 +116,18 @@ def _header(file: Path) -> dict[str, StoredTensor]:
     return tensors
 
 
-def stored_fingerprint(folder: Path) -> str:
+def stored_fingerprint(folder: Path, *, afresh: bool = False) -> str:
     """SHA-256 over names, dtypes, shapes and bytes of the stored tensors in order of name.
 
     It does not depend on sharding or on the order in the file. Pickled weights are hashed as files. Files that are
-    as they were when they were last hashed are not read again.
+    as they were when they were last hashed are not read again, unless it is asked for `afresh`: a disk that lost a bit
+    says nothing of it.
     """
     safe = in_safetensors(folder)
     files = _weight_files(folder) if safe else sorted(folder.glob("pytorch_model*.bin"))
     digest = _safe_digest if safe else _pickled_digest
+    if afresh:
+        return "sha256:" + digest(files)
     kind = "safetensors" if safe else "pickled"
     return "sha256:" + remembered(kind, state_of(files), lambda: digest(files))
 
@@ -144,14 +146,26 @@ def _safe_digest(files: Iterable[Path]) -> str:
         tensor = tensors[name]
         content.update(f"{name}\x1f{tensor.dtype}\x1f{tensor.shape}\x1f".encode())
         if tensor.stop > tensor.start:
-            with (
-                tensor.file.open("rb") as opened,
-                mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as whole,
-                memoryview(whole) as view,
-                view[tensor.start : tensor.stop] as part,
-            ):
-                content.update(part)
+            for chunk in _chunks(tensor):
+                content.update(chunk)
     return content.hexdigest()
+
+
+def _chunks(tensor: StoredTensor) -> Iterator[memoryview]:
+    """The bytes of `tensor`, by plain reads: not every file system maps files, and a mapped one that another machine
+    replaces kills the process."""
+    buffer, rest = memoryview(bytearray(_CHUNK_BYTES)), tensor.stop - tensor.start
+    with tensor.file.open("rb", buffering=0) as opened:
+        opened.seek(tensor.start)
+        while rest:
+            count = opened.readinto(buffer[: min(rest, _CHUNK_BYTES)])
+            if not count:
+                raise CheckpointError(f"{tensor.file} was cut short while it was read; fetch it again")
+            yield buffer[:count]
+            rest -= count
+
+
+_CHUNK_BYTES = 1 << 20
 
 
 def stored_parameters(folder: Path) -> int:

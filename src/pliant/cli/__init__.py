@@ -13,6 +13,7 @@ from pliant.cli import (
     confirm,
     demo,
     forecast,
+    fsck,
     gc,
     ls,
     merge,
@@ -50,6 +51,7 @@ for module in (
     merge,
     ls,
     show,
+    fsck,
     gc,
     bench,
 ):

@@ -1,93 +1,29 @@
 """The study folder as a database: one JSON file a record, written by atomic rename."""
 
 import contextlib
-import errno
 import json
 import os
 import shutil
-import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any
 
-from pliant.execution.engine import UserError
-from pliant.records.identity import SCHEMA_VERSION, Json, canonical_json
-from pliant.records.record import Record
+from pliant.execution.writing import Write, insisting, read_text, write_atomically
+from pliant.records.identity import SCHEMA_VERSION, Json
+from pliant.records.parts import doomed_name, writer_of
+from pliant.records.record import Record, checked_record, is_whole, record_text
 
 RUN_FILE = "run.json"
-
-
-class Write(Protocol):
-    """Writes a text to a path, whole or not at all: `write_atomically`, or what does so a little later."""
-
-    def __call__(self, path: Path, text: str, *, lasting: bool = True) -> None: ...
 
 
 class StoreError(ValueError):
     """A study folder, or a file in it, is not what it should be."""
 
 
-@contextlib.contextmanager
-def naming_a_full_disk(place: Path) -> Iterator[None]:
-    """Turn whatever a full disk raises below into one line for the user.
-
-    Raises:
-        UserError: the disk is full; `place` is named where the error names no file.
-    """
-    try:
-        yield
-    except Exception as error:
-        if not _disk_is_full(error):
-            raise
-        raise UserError(
-            f"no room left on the disk while writing {getattr(error, 'filename', None) or place}; "
-            "free some and run the same command again: everything finished is kept"
-        ) from error
-
-
-def _disk_is_full(error: Exception) -> bool:
-    """Also where safetensors says so: its error is no OSError and has the number in its text only."""
-    if isinstance(error, OSError):
-        return error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return any(f"(os error {number})" in str(error) for number in (errno.ENOSPC, errno.EDQUOT))
-
-
-def write_atomically(path: Path, text: str, *, lasting: bool = True) -> None:
-    """Write `text` so that a reader, or the next run, sees either the old file or the whole new one.
-
-    Where it is not `lasting` the disk need not confirm it: a machine that loses its power may leave an empty file.
-
-    Raises:
-        OSError: the disk is full or not writable; the old file is still there and no part of the new one.
-    """
-    folder, name = os.path.split(path)
-    # mkstemp's would be readable by the owner only
-    temporary = os.path.join(folder, f".part-{uuid.uuid4().hex}{os.path.splitext(name)[1]}")
-    try:
-        with _created(temporary, folder) as file:
-            file.write(text)
-            if lasting:
-                file.flush()
-                os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
-
-
-def _created(path: str, folder: str) -> IO[str]:
-    try:
-        return open(path, "x", encoding="utf-8")
-    except FileNotFoundError:  # the first of its folder
-        os.makedirs(folder, exist_ok=True)
-        return open(path, "x", encoding="utf-8")
-
-
 def remove_folder(folder: Path) -> None:
     """Delete `folder` so that no half of it is ever taken for the whole, neither after a kill nor by its writer."""
-    doomed = folder.with_name(f".part-{uuid.uuid4().hex}")
+    doomed = folder.with_name(doomed_name())
     os.replace(folder, doomed)
     shutil.rmtree(doomed)
 
@@ -110,38 +46,53 @@ class Store:
 
     def write(self, cell: str, evaluation: str, record: Record, through: Write = write_atomically) -> None:
         """Write `record`, `through` what writes the file."""
-        through(self.path(cell, evaluation), canonical_json(record.to_json()) + "\n")
+        through(self.path(cell, evaluation), record_text(record) + "\n")
 
     def read(self, cell: str, evaluation: str) -> dict[str, Any]:
         """The record as parsed JSON.
 
         Raises:
-            StoreError: the file is not a record that this release can read.
+            StoreError: the file is not a record that this release can read, or not as it was written.
         """
         path = self.path(cell, evaluation)
         try:
-            record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            schema = int(record["schema"])
-            record["weights"], record["status"], record["result"]["measurements"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            record = checked_record(read_text(path))
+        except OSError as error:
+            raise StoreError(f"{path} cannot be read ({error.strerror}); make it readable: chmod u+r") from error
+        except ValueError as error:
             raise StoreError(
-                f"{path} is not a record ({error}); delete it and run the study again to re-measure it"
+                f"{path} is not a record that can be trusted ({error}); `pliant fsck {self.folder} --repair` moves it "
+                "aside, and `pliant run` then measures it again"
             ) from error
-        if schema > SCHEMA_VERSION:
-            raise StoreError(f"{path} has schema {schema}, this release reads up to {SCHEMA_VERSION}; upgrade pliant")
+        if int(record["schema"]) > SCHEMA_VERSION:
+            raise StoreError(
+                f"{path} has schema {record['schema']}, this release reads up to {SCHEMA_VERSION}; upgrade pliant"
+            )
         return record
+
+    def check(self, cell: str, evaluation: str) -> None:
+        """Make sure that the record can be read, without reading it where its checksum tells.
+
+        Raises:
+            StoreError: it cannot.
+        """
+        path = self.path(cell, evaluation)
+        with contextlib.suppress(OSError):  # told by the closer look
+            if is_whole(insisting(path.read_bytes)):
+                return
+        self.read(cell, evaluation)
 
     def write_run(self, cell: str, run: dict[str, Json], through: Write = write_atomically) -> None:
         """How the cell went: times, host, attempts, warnings, error. Never part of identity or result."""
         through(self.records / cell / RUN_FILE, json.dumps(run, sort_keys=True) + "\n", lasting=False)
 
     def read_run(self, cell: str) -> dict[str, Any]:
-        path = self.records / cell / RUN_FILE
+        """What is known of how the cell went; nothing where the file is missing or half written."""
         try:
-            run: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            run = json.loads(read_text(self.records / cell / RUN_FILE))
         except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
             return {}
-        return run
+        return run if isinstance(run, dict) else {}
 
     def cells(self) -> Iterator[str]:
         if self.records.is_dir():
@@ -157,17 +108,38 @@ class Store:
                 os.replace(source, _free_name(shelf / cell))
         return shelf
 
-    def sweep_leftovers(self) -> int:
-        """Delete the unfinished files and folders of runs that were killed; return how many there were."""
+    def leftovers(self) -> list[Path]:
+        """Files and folders that are not finished: what kills left, and what is being written now."""
         places = (self.folder.glob(".part-*"), self.records.glob("*/.part-*"), self.folder.glob("artifacts/**/.part-*"))
-        leftovers = [path for found in places for path in found]
-        for path in leftovers:
-            if not path.is_dir():
-                path.unlink(missing_ok=True)
-                continue
-            with contextlib.suppress(FileNotFoundError):  # another runner finished or swept it just now
-                remove_folder(path)
-        return len(leftovers)
+        return [path for found in places for path in found]
+
+    def sweep_leftovers(self) -> int:
+        """Delete what runs that were killed left unfinished; return how much there was.
+
+        What another runner is writing stays, as does what was left on another machine: `pliant fsck --repair`.
+        """
+        return sweep(path for path in self.leftovers() if writer_of(path.name) == "gone")
+
+    def set_aside(self, path: Path) -> Path:
+        """Move `path`, of this folder, to the same place below `superseded/damaged`; return where it is now."""
+        shelf = self.folder / "superseded" / "damaged" / path.relative_to(self.folder)
+        shelf.parent.mkdir(parents=True, exist_ok=True)
+        there = _free_name(shelf)
+        insisting(lambda: os.replace(path, there))
+        return there
+
+
+def sweep(leftovers: Iterable[Path]) -> int:
+    """Delete `leftovers`; return how many there were."""
+    number = 0
+    for path in leftovers:
+        number += 1
+        if path.is_symlink() or not path.is_dir():
+            path.unlink(missing_ok=True)
+            continue
+        with contextlib.suppress(FileNotFoundError):  # another runner finished or swept it just now
+            remove_folder(path)
+    return number
 
 
 def _free_name(path: Path) -> Path:

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pliant.execution.store import Store, StoreError, write_atomically
+from pliant.execution.store import Store, StoreError
+from pliant.execution.writing import read_text, write_atomically
 from pliant.records.identity import Json
+from pliant.records.parts import part_name
 
 PLAN_FILE = "plan.json"
 Row = Mapping[str, Any]
@@ -76,7 +78,7 @@ def _read_plan(folder: Path) -> tuple[str, list[PlannedCell], tuple[str, ...]]:
     if not path.is_file():
         raise StoreError(f"{folder} is not a study folder: it has no {PLAN_FILE}; give a folder that `pliant run` made")
     try:
-        plan = json.loads(path.read_text(encoding="utf-8"))
+        plan = json.loads(read_text(path))
         return plan["study"], [PlannedCell(**cell) for cell in plan["cells"]], tuple(plan.get("notes", ()))
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise StoreError(f"{path} cannot be read ({error}); `pliant run` on the study writes it anew") from error
@@ -111,7 +113,7 @@ def read_table(folder: Path) -> Table:
         planned=sum(len(cell.evaluations) for cell in cells),
         missing=missing,
         failed=tuple(failed),
-        settings=settings_file.read_text(encoding="utf-8") if settings_file.is_file() else "",
+        settings=read_text(settings_file) if settings_file.is_file() else "",
         notes=notes,
     )
 
@@ -150,7 +152,7 @@ def write_parquet(table: Table, path: Path) -> Path:
 
     names = sorted({name for row in table.rows for name in row})
     columns = {name: [_cell_value(row.get(name)) for row in table.rows] for name in names}
-    temporary = path.with_name(f".part-{path.name}")
+    temporary = path.with_name(part_name(path.suffix))
     pyarrow.parquet.write_table(pyarrow.table(columns), temporary)
     temporary.replace(path)
     return path

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, final
 
-from pliant.execution.store import write_atomically
+from pliant.execution.writing import write_atomically
 
 WRITERS = 8
 """A disk confirms one write in milliseconds and eight of different files in hardly more: 2.5 against 0.2 ms each."""

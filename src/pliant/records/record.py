@@ -1,9 +1,12 @@
-"""One evaluation of one cell: identity, weights and result."""
+"""One evaluation of one cell: identity, weights and result; as a text that tells whether it was changed."""
 
+import hashlib
+import json
+import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from pliant.records.identity import SCHEMA_VERSION, Json
+from pliant.records.identity import SCHEMA_VERSION, Json, canonical_json, digest
 
 Status = Literal["ok", "diverged"]
 
@@ -67,3 +70,64 @@ class Record:
                 "details": self.details,
             },
         }
+
+
+def record_text(record: Record) -> str:
+    """Canonical JSON with `checksum`, "sha256:" and the SHA-256 in hex of the same text without that field."""
+    content = record.to_json()
+    # in the order of the keys the checksum comes second, so the text is dumped once and put together around it
+    head = f'{{"cell":{canonical_json(content.pop("cell"))},'
+    rest = canonical_json(content)[1:]
+    return f"{head}{_field(_checksum(head + rest))}{rest}"
+
+
+def checked_record(text: str) -> dict[str, Any]:
+    """The record in `text`, which is as it was written; those of releases without checksums pass unchecked.
+
+    Raises:
+        ValueError: cut short, changed, or no record.
+    """
+    text = text.strip()
+    try:
+        record: dict[str, Any] = json.loads(text)
+        known = record.get("checksum")
+        int(record["schema"]), record["weights"], record["status"], record["result"]["measurements"]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"cut short, or something else: {error!r}" if text else "it is empty") from error
+    if known is not None and known != _checksum(text.replace(_field(known), "", 1)):
+        raise ValueError("it was changed after it was written: it does not match its checksum")
+    return record
+
+
+def is_whole(content: bytes) -> bool:
+    """Whether `content` is a record as it was written, by its checksum alone, several times as fast as reading it.
+
+    False also where that takes a closer look: of older releases, which have no checksum.
+    """
+    content = content.strip()
+    found = _FIELD.search(content)
+    if found is None:
+        return False
+    rest = hashlib.sha256(content[: found.start()])
+    rest.update(content[found.end() :])
+    return rest.hexdigest().encode() == found[1]
+
+
+_FIELD = re.compile(rb'"checksum":"sha256:([0-9a-f]{64})",')
+
+
+def place_of(record: dict[str, Any]) -> tuple[str, str]:
+    """The names of the cell and the evaluation that `record` is of, from its own identity."""
+    return digest(record["cell"]), digest(record["evaluation"], EVALUATION_DIGITS)
+
+
+EVALUATION_DIGITS = 12
+"""Digits in the name of an evaluation."""
+
+
+def _checksum(text: str) -> str:
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def _field(checksum: str) -> str:
+    return f'"checksum":"{checksum}",'

@@ -10,8 +10,8 @@ from typing import Literal
 from scipy.special import stdtr, stdtrit
 
 from pliant.execution.engine import UserError
-from pliant.execution.store import write_atomically
 from pliant.execution.table import PLAN_FILE, read_table
+from pliant.execution.writing import write_atomically
 from pliant.records.contrast import FrozenContrast, read_contrast
 from pliant.records.identity import Json
 from pliant.report.finding import Finding

@@ -6,7 +6,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from pliant.execution.store import write_atomically
+from pliant.execution.writing import write_atomically
 from pliant.report.forecast_figure import figure
 from pliant.report.forecast_words import fit_words, found, interval, reach, remarks, sentence, where
 from pliant.report.forecasts import Made, StudyForecasts
@@ -20,7 +20,6 @@ def write_forecasts(study: StudyForecasts, out: Path) -> Path:
     Raises:
         OSError: `out` cannot be written; an older page there stays.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out, render_forecasts(study))
     return out
 

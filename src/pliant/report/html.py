@@ -2,8 +2,6 @@
 
 import json
 import math
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -14,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pliant.execution.table import Table
+from pliant.execution.writing import write_atomically
 from pliant.records.expectation import ExpectationResult
 from pliant.records.identity import Json
 from pliant.records.units import MARGIN_NATS
@@ -50,15 +49,7 @@ def write_page(page: str, out: Path) -> Path:
     Raises:
         OSError: `out` cannot be written; an older page there stays.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=out.parent, prefix=".part-", suffix=".html")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(page)
-        Path(temporary).replace(out)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_atomically(out, page, lasting=False)
     return out
 
 

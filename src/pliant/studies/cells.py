@@ -16,6 +16,7 @@ from pliant.modifications.regularise.method import Divergence, ElasticWeights, P
 from pliant.modifications.regularise.probe_first import check_labels
 from pliant.modifications.wanda import Wanda
 from pliant.records.identity import SCHEMA_VERSION, Json, digest, identity
+from pliant.records.record import EVALUATION_DIGITS
 from pliant.studies.evaluation_spec import EvaluationSettings
 from pliant.studies.materials import Materials
 from pliant.studies.neighbours import Partners
@@ -132,7 +133,7 @@ def check_names(cells: Sequence[CellPlan]) -> None:
 
 def evaluation(kind: str, settings: dict[str, Json], task: str | None) -> EvaluationPlan:
     what: dict[str, Json] = {"kind": kind, **settings}
-    return EvaluationPlan(key=digest(what, 12), kind=kind, identity=what, task=task)
+    return EvaluationPlan(key=digest(what, EVALUATION_DIGITS), kind=kind, identity=what, task=task)
 
 
 def _cell(

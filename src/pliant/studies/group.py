@@ -11,8 +11,9 @@ from pliant.checkpoints.about import CheckpointError
 from pliant.checkpoints.folder import Checkpoint
 from pliant.checkpoints.resident import Resident
 from pliant.execution.engine import Progress, UserError
-from pliant.execution.store import Store, Write
+from pliant.execution.store import Store
 from pliant.execution.write_behind import WriteBehind
+from pliant.execution.writing import Write
 from pliant.modifications.merge import open_parts
 from pliant.modifications.variant import Variant, keep_base, restore
 from pliant.records.identity import Json
@@ -184,6 +185,8 @@ def _smaller_batch(bench: Bench) -> str:
 
 def _write_records(bench: Bench, cell: CellPlan, write: Write) -> None:
     wanted = missing(bench.store, cell)
+    if not wanted:  # another runner was here meanwhile
+        return
     found: dict[str, list[Measurement]] = {evaluation.key: [] for evaluation in wanted}
     details: dict[str, Json] = {}
     refused: dict[str, str] = {}

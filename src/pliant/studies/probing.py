@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from pliant.execution.store import write_atomically
+from pliant.execution.writing import write_atomically
 from pliant.records.identity import Json, digest
 from pliant.records.places import cache_folder
 

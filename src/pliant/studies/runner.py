@@ -9,8 +9,9 @@ from types import MappingProxyType
 from pliant.checkpoints.hub.pins import Pinned
 from pliant.execution.engine import Engine, Observer, TaskFailure, UserError
 from pliant.execution.local import LocalEngine, SerialEngine
-from pliant.execution.store import Store, naming_a_full_disk
+from pliant.execution.store import Store, StoreError
 from pliant.execution.table import Table, read_table, write_parquet, write_plan
+from pliant.execution.writing import naming_what_stops_writing
 from pliant.modifications.merge import parts_weights
 from pliant.studies.downloads import room_for
 from pliant.studies.group import recorded_weights, release_model
@@ -63,13 +64,15 @@ def _run(
     cache_cap: int | None,
 ) -> tuple[list[Table], list[TaskFailure]]:
     for plan in plans:
-        with naming_a_full_disk(plan.folder):
+        with naming_what_stops_writing(plan.folder):
             prepare(plan)
             Store(plan.folder).sweep_leftovers()
             write_plan(plan.folder, plan.spec.study, plan.cells(), plan.data_notes)
     chosen = engine or default_engine(plans[0].spec, workers)
     lanes = max(1, getattr(chosen, "workers", 1))
     todo = replace(schedule(plans), lanes=lanes)
+    if todo.tasks:
+        refuse_damaged(plans)
     room = room_for(todo.tasks, cache_cap, lanes)
     observer = observe(todo)
     try:
@@ -78,9 +81,30 @@ def _run(
         release_model()  # where the engine worked in this process
     tables = [read_table(plan.folder) for plan in plans]
     for table in tables:
-        with naming_a_full_disk(table.folder):
+        with naming_what_stops_writing(table.folder):
             write_parquet(table, table.folder / "results.parquet")
     return tables, failures
+
+
+def refuse_damaged(plans: Sequence[Plan]) -> None:
+    """Check every record that the plans ask for, so that hours are not spent before one is found to be damaged.
+
+    Raises:
+        StoreError: some are; the first is named.
+    """
+    damaged: list[StoreError] = []
+    for plan in plans:
+        store = Store(plan.folder)
+        for cell in (cell for group in plan.groups for cell in group.cells):
+            for evaluation in cell.evaluations:
+                try:
+                    if store.has(cell.key, evaluation.key):
+                        store.check(cell.key, evaluation.key)
+                except StoreError as error:
+                    damaged.append(error)
+    if damaged:
+        more = f" ({len(damaged)} such records)" if len(damaged) > 1 else ""
+        raise StoreError(f"{damaged[0]}{more}")
 
 
 def default_engine(spec: StudySpec, workers: int | None = None) -> Engine:

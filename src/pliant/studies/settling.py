@@ -1,5 +1,6 @@
 """What a study and its folder agree on before anything runs: numerics, added rates and draws, commits."""
 
+import contextlib
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -8,7 +9,8 @@ from types import MappingProxyType
 
 from pliant.checkpoints.hub.pins import PINS_FILE, Pinned, pins_json
 from pliant.data.task_setting import TaskSetting
-from pliant.execution.store import write_atomically
+from pliant.execution.store import RUN_FILE, Store, StoreError
+from pliant.execution.writing import read_text, write_atomically
 from pliant.records.numerics import Numerics
 from pliant.studies.growth import keep_added
 from pliant.studies.materials import markov_language, settled_corpus, settled_task
@@ -63,7 +65,7 @@ def study_of(folder: Path) -> StudySpec | None:
         SpecError: its study.yaml cannot be read.
     """
     file = folder / STUDY_FILE
-    return parse_study(file.read_text(encoding="utf-8"), str(file)) if file.is_file() else None
+    return parse_study(read_text(file), str(file)) if file.is_file() else None
 
 
 def prepare(plan: Plan) -> None:
@@ -103,13 +105,25 @@ def settle(spec: StudySpec, folder: Path, gathered: Gathered) -> StudySpec:
         spec = _with_settled_tasks(spec, before.tasks)
         corpus = settled_corpus(spec.corpus, before.corpus)
         return keep_added(spec, before).model_copy(update={"numerics": before.numerics, "corpus": corpus})
-    if folder.is_dir() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
+    recorded = _recorded_numerics(folder)
+    if recorded is None and folder.is_dir() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
         raise SpecError(f"{folder} is not empty and holds no {STUDY_FILE}; give a new folder, or a study's own")
     if folder.exists() and not folder.is_dir():
         raise SpecError(f"{folder} is a file; give a folder")
     spec = _with_settled_tasks(spec, ())
     corpus = settled_corpus(spec.corpus, None)
-    return spec.model_copy(update={"numerics": choose_numerics(spec, gathered), "corpus": corpus})
+    chosen = recorded if recorded and "numerics" not in spec.model_fields_set else choose_numerics(spec, gathered)
+    return spec.model_copy(update={"numerics": chosen, "corpus": corpus})
+
+
+def _recorded_numerics(folder: Path) -> Numerics | None:
+    """The numerics plan of the records in `folder`, of which study.yaml was lost; None where there are none."""
+    store = Store(folder)
+    for file in sorted(store.records.glob("*/[!.]*.json")):
+        if file.name != RUN_FILE:
+            with contextlib.suppress(StoreError, KeyError, TypeError):
+                return Numerics(**store.read(file.parent.name, file.stem)["cell"]["numerics"])
+    return None
 
 
 def _same_plan(asked: Numerics, before: Numerics) -> bool:

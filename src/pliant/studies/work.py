@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 
 from pliant.execution.engine import Progress, UserError
-from pliant.execution.store import StoreError, naming_a_full_disk
+from pliant.execution.store import StoreError
+from pliant.execution.writing import naming_what_stops_writing
 from pliant.records.identity import digest
 from pliant.records.numerics import Numerics
 from pliant.studies.downloads import FetchJob, fetch_or_release
@@ -31,14 +32,14 @@ def perform(job: SegmentJob | GroupJob | FetchJob, progress: Progress) -> None:
     """Do `job`; what is finished already is not done again.
 
     Raises:
-        UserError: bad input, changed weights, or no room on the disk; everything written before stays.
+        UserError: bad input, changed weights, or nothing can be written; everything written before stays.
     """
     if isinstance(job, FetchJob):
         fetch_or_release(job, progress)
         return
     torch.set_num_threads(_numerics(job).threads)
     try:
-        with naming_a_full_disk(job_folder(job)):
+        with naming_what_stops_writing(job_folder(job)):
             _train(job, progress) if isinstance(job, SegmentJob) else measure_group(job, progress)
     except StoreError as error:
         raise UserError(str(error)) from error

@@ -140,7 +140,7 @@ def run_segment(
         raise ValueError(
             f"pre-training diverged at step {error.step} (learning rate {rate:g}); give a lower learning_rate"
         ) from error
-    with whole_folder(out) as part:
+    with whole_folder(out, keep=lambda there: not keep_optimizer or state_is_whole(there)) as part:
         save_weights(model, part)
         tokenizer.save(part)
         if keep_optimizer:
