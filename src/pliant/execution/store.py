@@ -13,7 +13,8 @@ from typing import IO, Any, Protocol
 
 from pliant.execution.engine import UserError
 from pliant.records.identity import SCHEMA_VERSION, Json, canonical_json
-from pliant.records.record import Record
+from pliant.records.outside import clipped, is_plain_name, parse_json
+from pliant.records.record import Record, check_record
 
 RUN_FILE = "run.json"
 
@@ -120,10 +121,10 @@ class Store:
         """
         path = self.path(cell, evaluation)
         try:
-            record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            record: dict[str, Any] = parse_json(path.read_bytes())
             schema = int(record["schema"])
-            record["weights"], record["status"], record["result"]["measurements"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            check_record(record)
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
             raise StoreError(
                 f"{path} is not a record ({error}); delete it and run the study again to re-measure it"
             ) from error
@@ -138,10 +139,10 @@ class Store:
     def read_run(self, cell: str) -> dict[str, Any]:
         path = self.records / cell / RUN_FILE
         try:
-            run: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+            run: dict[str, Any] = parse_json(path.read_bytes())
+        except (FileNotFoundError, ValueError):
             return {}
-        return run
+        return run if isinstance(run, dict) else {}
 
     def cells(self) -> Iterator[str]:
         if self.records.is_dir():
@@ -149,7 +150,10 @@ class Store:
 
     def supersede(self, weights: str, cells: list[str]) -> Path:
         """Move the records of `cells`, measured on weights `weights`, out of the way; return their new folder."""
-        shelf = self.folder / "superseded" / weights.removeprefix("sha256:")[:16]
+        name = weights.removeprefix("sha256:")[:16]
+        if not is_plain_name(name):
+            raise StoreError(f"a record in {self.folder} was measured on the weights {clipped(weights)}; delete it")
+        shelf = self.folder / "superseded" / name
         shelf.mkdir(parents=True, exist_ok=True)
         for cell in cells:
             source = self.records / cell

@@ -1,9 +1,11 @@
 """One evaluation of one cell: identity, weights and result."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, get_args
 
 from pliant.records.identity import SCHEMA_VERSION, Json
+from pliant.records.outside import clipped, is_text
 
 Status = Literal["ok", "diverged"]
 
@@ -67,3 +69,36 @@ class Record:
                 "details": self.details,
             },
         }
+
+
+def check_record(record: Mapping[str, Any]) -> None:
+    """That `record` holds what a table is made of, each value of its kind.
+
+    Raises:
+        ValueError: a value of another kind; it is named.
+        KeyError, TypeError, AttributeError: it lacks a part, or a part has no such parts.
+    """
+    _expect("weights", record["weights"], is_text(record["weights"]), "text")
+    _expect("status", record["status"], record["status"] in _STATUS, " or ".join(_STATUS))
+    found = record["result"]["measurements"]
+    _expect("measurements", found, isinstance(found, list), "a list")
+    for one in found:
+        _expect("value", one["value"], type(one["value"]) in _NUMBERS, "a number")
+        for name in ("metric", "split", "tensor"):
+            _expect(name, one.get(name, ""), (name != "metric" and one.get(name) is None) or is_text(one[name]), "text")
+        for name in ("draw", "sign"):
+            _expect(name, one.get(name), type(one.get(name)) in (int, type(None)), "a whole number")
+        for name, kinds in _LISTS.items():
+            numbers = one.get(name, []) if name == "linear" else one[name]
+            _expect(name, numbers, isinstance(numbers, list) and kinds.issuperset(map(type, numbers)), "numbers")
+
+
+_STATUS = get_args(Status)
+_NUMBERS = frozenset((int, float, str))
+"""Text is what canonical JSON writes for NaN and infinity; other text is found where it is turned into a number."""
+_LISTS = {"blocks": _NUMBERS, "count": frozenset((int,)), "linear": _NUMBERS}
+
+
+def _expect(name: str, value: object, is_right: bool, expected: str) -> None:
+    if not is_right:
+        raise ValueError(f"{name} is {clipped(value)}, expected {expected}")
