@@ -19,6 +19,7 @@ def command(
     from pliant.cli.running import quiet_libraries
 
     quiet_libraries()
+    from pliant.execution.links import refuse_links
     from pliant.studies.cleanup import free, freeable, size
     from pliant.studies.settling import STUDY_FILE, planned
     from pliant.studies.spec import SpecError
@@ -26,6 +27,7 @@ def command(
 
     if not (study / STUDY_FILE).is_file():
         raise SpecError(f"{study} holds no {STUDY_FILE}; give a folder that `pliant run` made")
+    refuse_links(study)
     plan = planned(read_study(study / STUDY_FILE), study)  # nothing of what it asks for is opened
     paths = freeable(plan, weights=weights)
     total = sum(size(path) for path in paths)

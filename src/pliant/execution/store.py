@@ -166,7 +166,7 @@ class Store:
         places = (self.folder.glob(".part-*"), self.records.glob("*/.part-*"), self.folder.glob("artifacts/**/.part-*"))
         leftovers = [path for found in places for path in found]
         for path in leftovers:
-            if not path.is_dir():
+            if path.is_symlink() or not path.is_dir():
                 path.unlink(missing_ok=True)
                 continue
             with contextlib.suppress(FileNotFoundError):  # another runner finished or swept it just now
