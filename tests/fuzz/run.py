@@ -6,6 +6,7 @@ run for ever. Inputs that reach new code stay in .fuzz/<target>, where the next 
 """
 
 import argparse
+import hashlib
 import os
 import sys
 from pathlib import Path
@@ -47,9 +48,18 @@ def fuzz(name: str, seconds: int) -> bool:
         "-verbosity=0",
         "-print_final_stats=1",
     )
-    atheris.Setup([sys.argv[0], *options, f"-artifact_prefix={KEPT}/{name}-", str(folder)], TARGETS[name].check)
+    atheris.Setup([sys.argv[0], *options, str(folder)], lambda data: kept_if_it_fails(name, data))
     atheris.Fuzz()
     os._exit(0)
+
+
+def kept_if_it_fails(name: str, data: bytes) -> None:
+    """libFuzzer itself keeps nothing where the process has no sanitizer."""
+    try:
+        TARGETS[name].check(data)
+    except BaseException:
+        (KEPT / f"{name}-crash-{hashlib.sha256(data).hexdigest()[:12]}").write_bytes(data)
+        raise
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ def parse_yaml(text: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> An
     """
     if len(text) > MOST_CHARACTERS:
         raise ValueError(f"it is {len(text):,} characters long, expected at most {MOST_CHARACTERS:,}")
-    reader = loader(text)
     try:
+        reader = loader(text)
         node = reader.get_single_node()
         if node is None:
             return None
@@ -29,8 +29,8 @@ def parse_yaml(text: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> An
         raise ValueError("nested too deeply") from error
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())) from error
-    finally:
-        reader.dispose()
+    except (AttributeError, LookupError, OverflowError, TypeError) as error:  # !!timestamp x, !!bool x, !!int ""
+        raise ValueError(f"a value is not what its tag says ({error})") from error
 
 
 def _values(node: yaml.Node, known: dict[int, int], around: set[int]) -> int:
