@@ -121,7 +121,7 @@ def parquet_rows(file: Path, columns: Sequence[str] | None = None) -> Iterator[t
                 yield from ((number, row) for row, number in zip(batch.to_pylist(), numbers, strict=False))
 
 
-MOST_ROWS_A_BYTE = 1000
+MOST_ROWS_A_BYTE = 100
 """Rows that are all alike take next to nothing: beyond this a file says only how long a loop shall be."""
 
 
