@@ -36,11 +36,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Plan(
             name=SCRIPT,
             seeds=(0, 1),
-            rates=RATES[::4],
+            rates=RATES[::6],
+            gammas=(0.1,),
             budgets=(204_800, 409_600, 819_200),
             trajectory=IMAGE + MARKUP,
-            tasks=(LINK, CLOSING),
-            ways=(Way(), Way(method=STYLED, amount=0.5)),
+            tasks=(LINK + MARKUP,),
+            ways=(Way(method=STYLED, amount=0.5),),
             first_checkpoint=f"{SCRIPT}{LINK}",
         ),
     )
@@ -117,5 +118,5 @@ def test_the_terminal_shows_them_as_text_too(folder: Path) -> None:
     with Console(width=300, record=True, file=(folder / "terminal.txt").open("w"), markup=False) as screen:
         show(summarise([read_table(folder)]), screen, every_rate=True)
     said = screen.export_text()
-    assert MARKUP in said
+    assert "[/red]" in said
     assert SCRIPT in said
