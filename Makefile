@@ -29,7 +29,7 @@ endef
 
 # Both ways of filling .venv must not run at once.
 .NOTPARALLEL:
-.PHONY: help demo bench test test-all checks constraints clean
+.PHONY: help demo bench test test-all checks fuzz constraints lock audit-deps clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -57,8 +57,25 @@ constraints: .venv/.dev  ## rewrite constraints.txt from the packages now in .ve
 		| grep -v '^pip==' | sed 's/+.*//' | sort -f; } > constraints.new
 	mv constraints.new constraints.txt
 
+# uv writes the hashes of every file of a version; of torch those of the CPU build, which TORCH_INDEX has.
+lock: .venv/.lock-tools  ## rewrite requirements.lock, with hashes, from pyproject.toml and constraints.txt
+	{ sed -n '/^#/p' requirements.lock; echo '$(TORCH)+cpu' > .venv/cpu.txt; UV_FIND_LINKS="$(PIP_FIND_LINKS)" \
+		.venv/lock-tools/bin/uv pip compile --quiet --generate-hashes --no-header --no-annotate --extra dev \
+		--python-version 3.11 --python-platform x86_64-manylinux_2_28 -c constraints.txt --override .venv/cpu.txt \
+		--prerelease allow $(if $(TORCH_INDEX),--index-strategy unsafe-best-match --extra-index-url $(TORCH_INDEX)) \
+		pyproject.toml; } > requirements.new
+	mv requirements.new requirements.lock
+
+audit-deps: .venv/.lock-tools  ## look the packages of requirements.lock up among known vulnerabilities; needs the network
+	sed 's/+cpu / /' requirements.lock > .venv/audit.txt
+	.venv/lock-tools/bin/pip-audit --disable-pip --no-deps -r .venv/audit.txt $(ARGS)
+
+FUZZ_SECONDS ?= 60
+fuzz: .venv/.dev  ## atheris on everything that reads files from outside, FUZZ_SECONDS a target; ARGS="spec plan" for some
+	$(BIN)/python tests/fuzz/run.py --seconds $(FUZZ_SECONDS) $(ARGS)
+
 clean:  ## remove .venv and everything built; studies in runs/ stay
-	rm -rf .venv build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .fuzz build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 .venv/.runtime: $(DESCRIBED_BY)
 	$(call install,.)
@@ -71,3 +88,9 @@ clean:  ## remove .venv and everything built; studies in runs/ stay
 .venv/.dev: $(DESCRIBED_BY)
 	$(call install,".[dev]")
 	@touch .venv/.runtime .venv/.bench $@
+
+.venv/.lock-tools: $(DESCRIBED_BY)
+	@test -d .venv || $(PYTHON) -m venv .venv
+	$(PYTHON) -m venv .venv/lock-tools
+	.venv/lock-tools/bin/python -m pip --disable-pip-version-check install -q "uv>=0.11" "pip-audit>=2.9"
+	@touch $@

@@ -33,6 +33,7 @@ from pliant.studies.runner import run_studies
 from pliant.studies.settling import STUDY_FILE
 from pliant.studies.spec import StudySpec, TrajectorySpec
 from pliant.studies.study_file import read_recipe, read_study
+from pliant.studies.trust import check_trust
 from pliant.training.decoder import choose_forward
 
 __all__ = ["Results", "Study", "audit", "merge", "recipe", "sensitivity", "study", "trajectory", "verdict"]
@@ -89,24 +90,36 @@ class Study:
         return Results(tables=(read_table(self.folder),))
 
 
-def study(source: str | Path | StudySpec, *, out: str | Path | None = None) -> Study:
+def study(
+    source: str | Path | StudySpec,
+    *,
+    out: str | Path | None = None,
+    allow_pickle: bool = False,
+    trust_remote_code: bool = False,
+) -> Study:
     """A study in `out` or `runs/<study>`: from a YAML file, a study folder, a `StudySpec`, or a recipe function.
 
-    A recipe function takes no arguments, returns a `StudySpec` and is named `module:function`.
+    A recipe function takes no arguments, returns a `StudySpec` and is named `module:function`. A file or folder that
+    asks for pickled weights, or for code that comes with checkpoints or benchmarks, is refused unless it is allowed.
 
     Raises:
-        ValueError: the source cannot be read or does not say what pliant understands.
+        ValueError: the source cannot be read, does not say what pliant understands, or asks for what is not allowed.
     """
     if isinstance(source, str) and re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", source):
         source = read_recipe(source)
     if isinstance(source, StudySpec):
+        if allow_pickle or trust_remote_code:
+            check_trust(source, source.study, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
         return Study(spec=source, folder=Path(out) if out is not None else Path("runs") / source.study)
     place = Path(source)
     if place.is_dir():
         if not (place / STUDY_FILE).is_file():
             raise UserError(f"{place} holds no {STUDY_FILE}; give a study file or a folder that `pliant run` made")
-        return Study(spec=read_study(place / STUDY_FILE), folder=place)
+        opened = Study(spec=read_study(place / STUDY_FILE), folder=place)
+        check_trust(opened.spec, str(place), allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
+        return opened
     spec = read_study(place)
+    check_trust(spec, str(place), allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
     return Study(spec=spec, folder=Path(out) if out is not None else Path("runs") / spec.study)
 
 

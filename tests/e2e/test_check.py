@@ -164,7 +164,7 @@ def test_the_same_folder_goes_on_as_a_study_of_more(told: dict[str, Any], place:
     spec["modifications"] += further["modifications"]
     spec["evaluations"] = further["evaluations"]
     (folder / "study.yaml").write_text(yaml.safe_dump(spec))
-    done = command("run", folder, "--workers", "2", cwd=place)
+    done = command("run", folder, "--trust-remote-code", "--workers", "2", cwd=place)
     assert done.returncode == 2, done.stderr
     assert f"measure eight, {CUT}: " in done.stderr
     assert before.items() <= record_files(folder).items()

@@ -1,11 +1,12 @@
 """What is known of a checkpoint besides its weights: `pliant.json`."""
 
 import json
-import math
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from pliant.records.identity import Json
+from pliant.records.outside import clipped, is_shown_name, parse_json
+from pliant.records.units import MOST_TOKENS
 
 ABOUT_FILE = "pliant.json"
 
@@ -54,15 +55,43 @@ def read_about(folder: Path) -> About:
     if not path.is_file():
         return About()
     try:
-        content: dict[str, Json] = json.loads(path.read_text(encoding="utf-8"))
-        known = {field.name for field in fields(About)}
-        about = About(**{name: value for name, value in content.items() if name in known})  # type: ignore[arg-type]
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, AttributeError) as error:
+        content = parse_json(path.read_bytes())
+    except ValueError as error:
         raise CheckpointError(f"{path} cannot be read ({error}); mend it, or delete it to go without") from error
-    for name in ("tokens", "step", "seed"):
-        if not isinstance(count := getattr(about, name), int | None):
-            raise CheckpointError(f"{path}: {name} is {count!r}; expected a whole number")
-    for name, std in (about.init_stds or {}).items():
-        if not isinstance(std, (int, float)) or not math.isfinite(std) or std < 0:
-            raise CheckpointError(f"{path}: init_stds[{name!r}] is {std!r}; expected a number >= 0")
-    return about
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} holds a {type(content).__name__}; expected an object, as pliant writes it")
+    found = {field.name: content[field.name] for field in fields(About) if content.get(field.name) is not None}
+    for name, value in found.items():
+        _check(path, name, value)
+    return About(**found)
+
+
+_WORDS = ("recipe", "data", "weights")
+_EACH_TENSOR = ("init_stds", "norms")
+
+
+def _check(path: Path, name: str, value: Json) -> None:
+    """
+    Raises:
+        CheckpointError: `value` is not what the fact `name` can be.
+    """
+    if name in ("tokens", "step", "seed"):
+        is_right, expected = _is_number(value) and isinstance(value, int), "a whole number >= 0, below 10^18"
+    elif name in _WORDS:
+        is_right, expected = is_shown_name(value), "a line of text"
+    elif name == "annealed":
+        is_right, expected = isinstance(value, bool), "true or false"
+    elif name in _EACH_TENSOR:
+        for tensor, number in value.items() if isinstance(value, dict) else ():
+            if not (_is_number(number) or (name == "norms" and isinstance(number, float))):  # of NaN and infinity, too
+                raise CheckpointError(f"{path}: {name}[{tensor!r}] is {clipped(number)}; expected a number >= 0")
+        is_right, expected = isinstance(value, dict), "an object of a number for each tensor"
+    else:
+        is_right, expected = _is_number(value), "a number >= 0"
+    if not is_right:
+        raise CheckpointError(f"{path}: {name} is {clipped(value)}; expected {expected}")
+
+
+def _is_number(value: Json) -> bool:
+    """At least 0, below 10^18: NaN and infinity are not."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < MOST_TOKENS

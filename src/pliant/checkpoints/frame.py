@@ -9,6 +9,7 @@ from pathlib import Path
 from pliant.checkpoints.stored import DTYPES, FLOATING
 from pliant.checkpoints.weights import StoredTensor
 from pliant.records.identity import Json
+from pliant.records.outside import parse_json
 
 _OF_NO_EFFECT = frozenset({"_name_or_path", "transformers_version", "torch_dtype", "dtype"})
 """Fields of a config that say where a model was saved and how; every model here is opened in fp32."""
@@ -38,7 +39,9 @@ def frame_of(folder: Path, tensors: Mapping[str, StoredTensor], *, trusted: bool
     kinds = {name: "float" if tensor.dtype in FLOATING else tensor.dtype for name, tensor in tensors.items()}
     return Frame(
         settings=settings_of(folder),
-        code=tuple((file.name, file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.py"))),
+        code=tuple(
+            (file.name, file.read_text(encoding="utf-8", errors="replace")) for file in sorted(folder.glob("*.py"))
+        ),
         trusted=trusted,
         tensors=frozenset((name, tensor.shape, kinds[name]) for name, tensor in tensors.items()),
     )
@@ -57,8 +60,8 @@ def _settings(file: Path) -> str:
 def _in_one_spelling(text: str) -> str:
     """The settings sorted by name; the text as it is where it is no JSON, for transformers to refuse."""
     try:
-        return json.dumps(_of_effect(json.loads(text)), sort_keys=True)
-    except ValueError:
+        return json.dumps(_of_effect(parse_json(text)), sort_keys=True)
+    except (ValueError, RecursionError):
         return text
 
 

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 from pliant.records.units import parse_tokens
 
-_NUMBER = r"([0-9]+(?:\.[0-9]+)?)"
+_NUMBER = r"([0-9]{1,18}(?:\.[0-9]{1,18})?)"
+"""No run has 10^18 steps or tokens: a longer number names something else."""
 _END = r"(?![0-9A-Za-z.])"
 _TOKENS = re.compile(rf"(?<![A-Za-z])tokens?[-_]?{_NUMBER}([KMBT]?){_END}", re.IGNORECASE)
 _STEP = re.compile(rf"(?<![0-9A-Za-z])(?:step[-_]?|checkpoint[-_]){_NUMBER}([KM]?){_END}", re.IGNORECASE)
 # TinyLlama's `step-240k-503b`. Without the k, `step-1000-7b` may as well name a model of 7B parameters.
 _STEP_AND_TOKENS = re.compile(rf"(?<![0-9A-Za-z])step[-_]?[0-9]+[KM][-_]{_NUMBER}([BT]){_END}", re.IGNORECASE)
-_INDEX = re.compile(rf"(?<![0-9A-Za-z])ckpt[-_]([0-9]+){_END}", re.IGNORECASE)
+_INDEX = re.compile(rf"(?<![0-9A-Za-z])ckpt[-_]([0-9]{{1,18}}){_END}", re.IGNORECASE)
 _STAGE = re.compile(
     r"(?<![0-9A-Za-z])(stage[0-9]+(?:-ingredient[0-9]+)?|lc-[0-9]+k-to-[0-9]+k)(?![0-9A-Za-z])",
     re.IGNORECASE,
@@ -57,7 +58,8 @@ def tokens_in_name(name: str) -> int | None:
 
 def natural_order(name: str) -> list[int | str]:
     """A sort key under which `part 9` comes before `part 10`: text and numbers in turn."""
-    return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"([0-9]+)", name))]
+    parts = enumerate(re.split(r"([0-9]{1,1000})", name))  # Python refuses to read numbers of many more digits
+    return [int(part) if place % 2 else part for place, part in parts]
 
 
 def _count(number: str, suffix: str) -> int:

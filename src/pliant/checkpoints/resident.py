@@ -8,6 +8,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from pliant.checkpoints.config import check_config
 from pliant.checkpoints.frame import Frame, frame_of
 from pliant.checkpoints.naming import stored_names
 from pliant.checkpoints.pretrained import from_pretrained, unfilled
@@ -66,6 +67,7 @@ class Resident:
             CheckpointError: the folder is damaged, or no causal language model. The next load builds anew.
         """
         tensors = stored_tensors(folder) if in_safetensors(folder) else {}
+        check_config(folder, tensors, trust_remote_code=trust_remote_code)
         frame = frame_of(folder, tensors, trusted=trust_remote_code)
         built, self._built = self._built, None  # held again when it is whole: a failure midway leaves half of each
         if built is None or built.frame != frame or not _derived_as_built(built):

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pliant.checkpoints.about import CheckpointError
+from pliant.records.outside import clipped, is_shown_name
 
 ALL_REVISIONS = "*"
-_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*")
 _PRETRAINED = "pretrained="
 _ARGUMENTS = ("pretrained", "revision")
 
@@ -76,8 +77,21 @@ def anchored(text: str, *, below: Path) -> str:
 
 
 def _path(name: str, below: Path | None) -> Path:
-    path = Path(name).expanduser()
-    return path if below is None or path.is_absolute() else below / path
+    """
+    Raises:
+        CheckpointError: no name of anything: control characters in it, too long, or of a user who is not there.
+    """
+    if not is_shown_name(name):
+        raise CheckpointError(
+            f"{clipped(name)} names no checkpoint; give a folder, a Hub repository (org/name) or org/name@revision"
+        )
+    try:
+        path = Path(name).expanduser()
+        path = path if below is None or path.is_absolute() else below / path
+        path.exists()
+    except (OSError, RuntimeError) as error:  # a name too long; no user of that name
+        raise CheckpointError(f"no checkpoint folder at {clipped(name)} ({error})") from error
+    return path
 
 
 def _parts(text: str) -> tuple[str, str | None]:

@@ -9,6 +9,7 @@ from pliant.checkpoints.folder import check_files
 from pliant.checkpoints.hub.revision import HubRevision
 from pliant.checkpoints.names import natural_order, read_name
 from pliant.checkpoints.trainer_state import read_trainer_state
+from pliant.records.outside import clipped, is_shown_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +56,8 @@ def _member(root: Path, folder: Path, damaged: bool) -> Member:
         check_files(folder, allow_pickle=True)  # pickled weights are refused when they are opened, not when listed
     about = _facts(read_about, folder, damaged).filled(_facts(read_trainer_state, folder, damaged))
     name = folder.name if folder == root else str(folder.relative_to(root))
+    if not is_shown_name(name):
+        raise CheckpointError(f"{root} holds a checkpoint called {clipped(name)}; rename it, in plain characters")
     return Member(name=name, folder=folder, about=_with_name(about, folder.name))
 
 

@@ -1,7 +1,6 @@
 """Fingerprints, shapes and norms of a model's tensors."""
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from pliant.checkpoints.about import CheckpointError
 from pliant.checkpoints.remembered import remembered, state_of
+from pliant.records.outside import clipped, is_plain_name, parse_json
 
 
 def canonical_tensors(model: Any) -> dict[str, Tensor]:
@@ -79,9 +79,15 @@ def _weight_files(folder: Path) -> list[Path]:
     if whole.is_file() or not index.is_file():  # one file goes before shards, as in transformers
         return [whole]
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        named = set(parse_json(index.read_bytes())["weight_map"].values())
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{index} is no index of shards (damaged or cut short); fetch it again") from error
+    if elsewhere := [name for name in named if not is_plain_name(name)]:
+        raise CheckpointError(
+            f"{index} names the shard {clipped(min(elsewhere, key=repr))}; expected names of files beside it: "
+            "do not use this checkpoint before you know where it comes from"
+        )
+    names = sorted(named)
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise CheckpointError(
@@ -92,11 +98,11 @@ def _weight_files(folder: Path) -> list[Path]:
 
 def _header(file: Path) -> dict[str, StoredTensor]:
     size = file.stat().st_size
+    with file.open("rb") as content:
+        length = int.from_bytes(content.read(8), "little")
+        text = content.read(length) if 0 < length < min(size, LONGEST_HEADER + 1) else b""
     try:
-        with file.open("rb") as content:
-            length = int.from_bytes(content.read(8), "little")
-            header = json.loads(content.read(length)) if 0 < length < size else None
-        assert header is not None
+        header = parse_json(text)
         tensors = {
             name: StoredTensor(
                 file=file,
@@ -108,12 +114,35 @@ def _header(file: Path) -> dict[str, StoredTensor]:
             for name, entry in header.items()
             if name != "__metadata__"
         }
-    except (AssertionError, AttributeError, ValueError, KeyError, TypeError) as error:
+        if not all(_is_sound(tensor, 8 + length) for tensor in tensors.values()):
+            raise ValueError("a tensor whose bytes are not those that its shape takes")
+    except (AttributeError, ValueError, LookupError, TypeError) as error:
         raise CheckpointError(f"{file} is no safetensors file (damaged or cut short); fetch it again") from error
     end = max((tensor.stop for tensor in tensors.values()), default=0)
     if end > size:
         raise CheckpointError(f"{file} is cut short: {size:,} bytes, its header promises {end:,}; fetch it again")
     return tensors
+
+
+LONGEST_HEADER = 100_000_000
+"""Bytes, as in the safetensors library: a header is read whole before anything of it is believed."""
+_BITS = (
+    dict.fromkeys(("F64", "I64", "U64", "C64"), 64) | dict.fromkeys(("F32", "I32", "U32"), 32)
+    | dict.fromkeys(("F16", "BF16", "I16", "U16"), 16) | dict.fromkeys(("I8", "U8", "BOOL", "F8_E4M3", "F8_E5M2"), 8)
+)  # fmt: skip
+
+
+def _is_sound(tensor: StoredTensor, begin: int) -> bool:
+    """Whether it lies behind the header, and takes as many bytes as its shape and dtype say (of a known dtype).
+
+    Where it does not, its shape would be given memory that no file backs.
+    """
+    numbers = (*tensor.shape, tensor.start, tensor.stop)
+    if not isinstance(tensor.dtype, str) or not all(type(number) is int and number >= 0 for number in numbers):
+        return False
+    bits = _BITS.get(tensor.dtype)
+    exact = bits is None or 8 * (tensor.stop - tensor.start) == bits * prod(tensor.shape)
+    return begin <= tensor.start <= tensor.stop and exact
 
 
 def stored_fingerprint(folder: Path, *, afresh: bool = False) -> str:

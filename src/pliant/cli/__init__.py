@@ -25,6 +25,7 @@ from pliant.cli import (
     theory,
     verdict,
 )
+from pliant.records.redaction import redacted
 
 app = typer.Typer(
     name="pliant",
@@ -84,7 +85,7 @@ def main() -> None:
     except (ValueError, OSError) as error:
         if os.environ.get("PLIANT_TRACEBACK"):
             raise
-        _say(f"error: {' '.join(str(error).split())}")
+        _say(f"error: {redacted(' '.join(str(error).split()))}")
         _leave(2)
 
 

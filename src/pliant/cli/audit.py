@@ -125,7 +125,7 @@ def _progress(members: "Sequence[Member]") -> "Iterator[Progress]":
         TextColumn("{task.percentage:3.0f}%"),
         BarColumn(bar_width=30),
         TimeElapsedColumn(),
-        TextColumn("[dim]{task.description}"),
+        TextColumn("{task.description}", style="dim", markup=False),
     )
     bar = Progress(*columns, console=Console(stderr=True), transient=True)
     task = bar.add_task("", total=len(members))

@@ -49,8 +49,8 @@ def command(
     most_draws: int = typer.Option(MOST_DRAWS, min=8, help="Draws of each noise at most; 8 where they are enough."),
     out: Path | None = typer.Option(None, help="The study's folder; by default runs/check-NAME."),
     allow_suspect: bool = typer.Option(False, "--allow-suspect", help="Go on with checkpoints that the audit refuses."),
-    allow_pickle: bool = typer.Option(False, "--allow-pickle", help="Open pickled weights, which can run code."),
-    trust_remote_code: bool = typer.Option(False, "--trust-remote-code", help="Run the repository's own model code."),
+    allow_pickle: bool = checkpoints.ALLOW_PICKLE,
+    trust_remote_code: bool = checkpoints.TRUST_REMOTE_CODE,
     cache_cap: str | None = checkpoints.CACHE_CAP,
     workers: int | None = typer.Option(None, help="Worker processes; by default one a core, 0 for none."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Audit, and say what would be fetched and measured."),
@@ -199,6 +199,7 @@ def _tell_audit(members: "Members", allowed: bool) -> None:
 
 def _tell_answer(verdict: "Verdict", findings: "Sequence[Finding]", folder: Path, sharper: dict[str, str]) -> None:
     from rich.console import Console
+    from rich.text import Text
 
     from pliant.report.answer import text_is_short
     from pliant.report.terminal import STYLE
@@ -208,8 +209,8 @@ def _tell_answer(verdict: "Verdict", findings: "Sequence[Finding]", folder: Path
     else:
         command = sharper["--bytes" if text_is_short(findings) else "--most-draws"]
     screen = Console()
-    screen.print(f"answer: [{STYLE[verdict]}]{verdict}[/]", highlight=False)
-    screen.print(f"sharper: {command}", highlight=False, soft_wrap=True)
+    screen.print(Text("answer: ").append(verdict, style=STYLE[verdict]))
+    screen.print(f"sharper: {command}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _again(context: typer.Context, option: str, value: int) -> str:

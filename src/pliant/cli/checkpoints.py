@@ -24,6 +24,11 @@ RUNS = typer.Option(None, "--runs", help="YAML that extends the table of public 
 
 CACHE_CAP = typer.Option(None, help="Weights fetched from the Hub never take more than this: 60GB.")
 
+ALLOW_PICKLE = typer.Option(False, "--allow-pickle", help="Open pickled weights, which can run code.")
+TRUST_REMOTE_CODE = typer.Option(
+    False, "--trust-remote-code", help="Run the code that checkpoints or benchmarks bring along."
+)
+
 WITHOUT_NAME = "checkpoints"
 
 

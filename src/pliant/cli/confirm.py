@@ -10,6 +10,7 @@ from pathlib import Path
 
 import typer
 
+from pliant.cli import checkpoints
 from pliant.cli.progress import Log
 from pliant.records.units import MARGIN_NATS
 
@@ -19,6 +20,8 @@ def command(
     seeds: int | None = typer.Option(None, help="How many fresh pre-training seeds; 6 by default, frozen too."),
     dry_run: bool = typer.Option(False, "--dry-run", help="List the contrasts; freeze and run nothing."),
     workers: int | None = typer.Option(None, help="Worker processes; by default one a core, 0 for none."),
+    allow_pickle: bool = checkpoints.ALLOW_PICKLE,
+    trust_remote_code: bool = checkpoints.TRUST_REMOTE_CODE,
     log: Log = typer.Option(Log.auto, help="jsonl: progress as JSON lines on standard output."),
     margin: float | None = typer.Option(None, min=0.0, help="A rise that matters, in nats per token; frozen too."),
     as_json: bool = typer.Option(False, "--json", help="Print the summary as JSON."),
@@ -35,7 +38,8 @@ def command(
     from pliant.report.study import open_study
     from pliant.studies.confirm import confirming_study, fresh_seeds
 
-    opened, table = open_study_file(study), read_table(study)
+    opened = open_study_file(study, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
+    table = read_table(study)
     frozen = read_frozen(study)
     if frozen is None:
         matters = MARGIN_NATS if margin is None else margin

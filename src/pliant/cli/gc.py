@@ -19,16 +19,20 @@ def command(
     from pliant.cli.running import quiet_libraries
 
     quiet_libraries()
-    from pliant.api import study as open_study
+    from pliant.execution.links import refuse_links
     from pliant.studies.cleanup import free, freeable, size
-    from pliant.studies.settling import planned
+    from pliant.studies.settling import STUDY_FILE, planned
+    from pliant.studies.spec import SpecError
+    from pliant.studies.study_file import read_study
 
-    opened = open_study(study)
-    plan = planned(opened.spec, opened.folder)
+    if not (study / STUDY_FILE).is_file():
+        raise SpecError(f"{study} holds no {STUDY_FILE}; give a folder that `pliant run` made")
+    refuse_links(study)
+    plan = planned(read_study(study / STUDY_FILE), study)  # nothing of what it asks for is opened
     paths = freeable(plan, weights=weights)
     total = sum(size(path) for path in paths)
     for path in paths:
-        typer.echo(f"{size(path) / 1e6:10.2f} MB  {path.relative_to(opened.folder)}")
+        typer.echo(f"{size(path) / 1e6:10.2f} MB  {path.relative_to(study)}")
     if not dry_run:
         free(paths)
     typer.echo(f"{'would free' if dry_run else 'freed'} {total / 1e6:.2f} MB in {len(paths)} place(s)")

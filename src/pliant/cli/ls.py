@@ -86,7 +86,7 @@ def command(
     screen = console()
     screen.print(grid)
     for note in notes:
-        screen.print(f"[dim]{note}[/dim]")
+        screen.print(note, style="dim")
 
 
 def _refuse_choices(source: str, given: "Mapping[str, object]") -> None:

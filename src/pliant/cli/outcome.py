@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from pliant.records.units import MARGIN_NATS
 
@@ -18,9 +19,12 @@ MINIMUM_WIDTH = 140
 
 
 def console() -> Console:
-    """Standard output; wide enough for the table where it is no terminal."""
-    screen = Console()
-    return screen if screen.is_terminal else Console(width=max(MINIMUM_WIDTH, screen.width))
+    """Standard output; wide enough for the table where it is no terminal.
+
+    Brackets are text: names and errors come from outside, and `[/b]` in one is no markup.
+    """
+    screen = Console(markup=False)
+    return screen if screen.is_terminal else Console(width=max(MINIMUM_WIDTH, screen.width), markup=False)
 
 
 def conclude(
@@ -55,7 +59,8 @@ def conclude(
         screen = console()
         show(summary, screen)
         for result in expectations:
-            screen.print(f"[dim]expected:[/dim] {result.text}: [bold]{result.agrees}[/bold] ({result.observed})")
+            parts = ("expected:", "dim"), f" {result.text}: ", (result.agrees, "bold"), f" ({result.observed})"
+            screen.print(Text.assemble(*parts))
         screen.print(f"\nreport: {report}")
     _tell_failures(tables, failures)
 

@@ -8,8 +8,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from pliant.execution.engine import Event, Observer
 
@@ -141,7 +141,7 @@ class _Bar:
             BarColumn(bar_width=30),
             TimeElapsedColumn(),
             TextColumn("{task.fields[left]} left"),
-            TextColumn("[dim]{task.description}"),
+            TextColumn("{task.description}", style="dim", markup=False),
             console=Console(stderr=True),
             transient=True,
         )
@@ -152,9 +152,8 @@ class _Bar:
         ledger = self._ledger
         ledger.hear(event)
         if event.kind == "failed":
-            self._bar.console.print(
-                f"[red]failed[/red] {escape(ledger.labels[event.key] + ': ' + event.error.splitlines()[0])}"
-            )
+            line = f" {ledger.labels[event.key]}: {event.error.splitlines()[0]}"
+            self._bar.console.print(Text.assemble(("failed", "red"), line))
         self._bar.update(
             self._task,
             completed=ledger.share,

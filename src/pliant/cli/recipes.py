@@ -90,8 +90,10 @@ def _show(recipe: "StudyRecipe", as_json: bool) -> None:
         more = {"defaults": defaults, "claims": claims, "notes": list(recipe.notes)}
         typer.echo(json.dumps({**_about(recipe), **more, "spec": spec.model_dump(mode="json", by_alias=True)}))
         return
+    from rich.text import Text
+
     screen = console()
-    screen.print(f"[bold]{recipe.name}[/bold]: {recipe.title} ({recipe.place})\n")
+    screen.print(Text(recipe.name, style="bold").append(f": {recipe.title} ({recipe.place})\n", style="not bold"))
     screen.print(to_yaml(spec), markup=False, highlight=False)
     for title, lines in (
         ("Stands in where the paper does not say:", [str(default) for default in recipe.defaults]),
@@ -99,7 +101,7 @@ def _show(recipe: "StudyRecipe", as_json: bool) -> None:
         ("Notes:", list(recipe.notes)),
     ):
         if lines:
-            screen.print(f"[bold]{title}[/bold]")
+            screen.print(title, style="bold")
             for line in lines:
                 screen.print(f"- {line}", markup=False, highlight=False)
 

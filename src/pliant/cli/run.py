@@ -33,6 +33,8 @@ def command(
     workers: int | None = typer.Option(None, help="Worker processes; by default one a core, 0 for none."),
     cache_cap: str | None = checkpoints.CACHE_CAP,
     allow_suspect: bool = typer.Option(False, "--allow-suspect", help="Go on with checkpoints that the audit refuses."),
+    allow_pickle: bool = checkpoints.ALLOW_PICKLE,
+    trust_remote_code: bool = checkpoints.TRUST_REMOTE_CODE,
     batch_tokens: int | None = typer.Option(None, min=1, help="Tokens of one forward pass of a new study."),
     remeasure: bool = typer.Option(False, "--remeasure", help="Set aside records measured on weights that changed."),
     extend_grids: bool = typer.Option(
@@ -54,13 +56,17 @@ def command(
     from pliant.cli.running import run_and_watch
 
     _check(study, recipe, dry_run, write_study, extend_grids, batch_tokens)
+    _check_allowed(recipe, {"--allow-pickle": allow_pickle, "--trust-remote-code": trust_remote_code})
     if recipe is not None and write_study is not None:
         write(recipe, write_study)
         return
     if recipe is not None and dry_run:
         show_estimate(recipe, checkpoints.bytes_of(cache_cap), as_json)
         return
-    begun = open_recipe(recipe, out=out) if recipe is not None else open_study(study or "", out=out)
+    if recipe is not None:
+        begun = open_recipe(recipe, out=out)
+    else:
+        begun = open_study(study or "", out=out, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
     opened = _with(begun, allow_suspect, batch_tokens)
     if dry_run:
         show_plan(opened.spec, opened.folder, as_json)
@@ -103,6 +109,16 @@ def _check(
         raise SpecError("--extend-grids has no effect with --dry-run: what is added depends on what is measured")
     if recipe is not None and dry_run and batch_tokens is not None:
         raise SpecError("--batch-tokens has no effect on the estimate of a recipe; leave it out")
+
+
+def _check_allowed(recipe: str | None, given: "dict[str, bool]") -> None:
+    """Raises:
+    SpecError: something is allowed that pliant's own recipes need no word for.
+    """
+    from pliant.studies.spec import SpecError
+
+    for option in (option for option, is_given in given.items() if is_given and recipe is not None):
+        raise SpecError(f"{option} has no effect with --recipe: what pliant's own studies open, they say; leave it out")
 
 
 ROUNDS = 3

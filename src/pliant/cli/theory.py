@@ -96,5 +96,5 @@ def _print_table(model: "LinearModel", rows: "tuple[InflectionRow, ...]", out: P
         grid.add_row(*shown(row, model.horizon))
     screen = console()
     screen.print(grid)
-    screen.print("[dim]losses in units of the target's ‖A‖²; predicted t* is ln(2g/s0)/(4g), g = γ²·rank[/dim]")
+    screen.print("losses in units of the target's ‖A‖²; predicted t* is ln(2g/s0)/(4g), g = γ²·rank", style="dim")
     screen.print(f"\npage: {out}")

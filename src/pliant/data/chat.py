@@ -11,6 +11,7 @@ from jaxtyping import Bool, Int
 from pliant.data.samples import ASSISTANT, Message, Sample
 from pliant.data.task_setting import Template
 from pliant.data.tokenizers import BLANK_LINE, Tokenizer
+from pliant.records.outside import clipped
 
 _TODAY = "26 Jul 2024"
 """The date that some templates write, fixed: a task must be the same tomorrow."""
@@ -133,16 +134,16 @@ def _shared(left: str, right: str) -> int:
 
 
 def _apply(messages: Sequence[Message], tokenizer: Tokenizer, *, prompt: bool = False) -> str:
-    from jinja2 import TemplateError
-
     given = [{"role": message.role, "content": message.content} for message in messages]
     options: dict[str, Any] = {"tokenize": False, "add_generation_prompt": prompt, "date_string": _TODAY}
     try:
         return str(tokenizer.backend.apply_chat_template(given, **options))
-    except TemplateError as error:
+    except Exception as error:  # a template is a program of its own: it divides by zero, or calls what is no function
         roles = ", ".join(message.role for message in messages[:6])
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ChatError(
-            f"the chat template of {tokenizer.name} refuses a conversation of {roles} ({error}); set template: default"
+            f"the chat template of {tokenizer.name} refuses a conversation of {clipped(roles)} ({said[:200]}); "
+            "set template: default"
         ) from error
 
 

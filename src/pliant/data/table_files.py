@@ -2,13 +2,14 @@
 
 import gzip
 import itertools
-import json
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
+
+from pliant.records.outside import parse_json
 
 _ROWS = 256  # rows decoded together: memory stays bounded however large a row group is
 
@@ -56,16 +57,38 @@ def jsonl_rows(stream: TextIOWrapper, file: Path, expected: str) -> Iterator[tup
     Raises:
         ValueError: a line that is no JSON object; `expected` ends the message.
     """
-    for number, line in enumerate(stream, start=1):
+    for number, line in enumerate(_lines(stream, file), start=1):
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{file}, line {number}: not JSON ({error.msg}), {expected}") from error
+            row = parse_json(line)
+        except ValueError as error:
+            raise ValueError(f"{file}, line {number}: not JSON ({error}), {expected}") from error
         if not isinstance(row, dict):
             raise ValueError(f"{file}, line {number}: a {type(row).__name__}, {expected}")
         yield number, row
+
+
+LONGEST_LINE = 1 << 26
+"""Characters of one example or document, 67 million: a longer line is held in memory whole before it can be judged."""
+MOST_TIMES = 200
+"""Text compresses 3 to 10 times, repeated text some 50 times; gzip can write zeros a thousandfold."""
+_HARMLESS = 1 << 30
+"""Characters that may come of any file, however small."""
+
+
+def _lines(stream: TextIOWrapper, file: Path) -> Iterator[str]:
+    """
+    Raises:
+        ValueError: a line, or the whole in comparison with the compressed file, is too long to be text.
+    """
+    most, read = max(_HARMLESS, MOST_TIMES * file.stat().st_size), 0
+    while line := stream.readline(LONGEST_LINE + 1):
+        read += len(line)
+        if len(line) > LONGEST_LINE or read > most:
+            what = f"a line of more than {LONGEST_LINE:,}" if read <= most else f"more than {most:,}"
+            raise ValueError(f"{file}: {what} characters, which no text for training has; fetch it from its source")
+        yield line
 
 
 def parquet_columns(file: Path) -> list[str]:
@@ -90,10 +113,16 @@ def parquet_rows(file: Path, columns: Sequence[str] | None = None) -> Iterator[t
     import pyarrow.parquet as pq
 
     with _parquet_in_one_line(file), pq.ParquetFile(file, buffer_size=1 << 20) as table:
+        if table.metadata.num_rows > (most := MOST_ROWS_A_BYTE * file.stat().st_size):
+            raise ValueError(f"{file} claims {table.metadata.num_rows:,} rows, at most {most:,} fit into it")
         numbers = itertools.count(1)
         for group in range(table.num_row_groups):  # batches across groups would hold them all
             for batch in table.iter_batches(batch_size=_ROWS, row_groups=[group], columns=columns):
                 yield from ((number, row) for row, number in zip(batch.to_pylist(), numbers, strict=False))
+
+
+MOST_ROWS_A_BYTE = 100
+"""Rows that are all alike take next to nothing: beyond this a file says only how long a loop shall be."""
 
 
 @contextmanager
@@ -102,8 +131,8 @@ def _parquet_in_one_line(file: Path) -> Iterator[None]:
 
     try:
         yield
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
-        first = str(error).strip().splitlines()[0]
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(f"{file} cannot be read as parquet ({first}); fetch it again") from error
 
 

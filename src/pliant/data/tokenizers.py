@@ -81,7 +81,8 @@ def open_tokenizer(name: str) -> Tokenizer:
     from transformers import AutoTokenizer
 
     try:
-        backend = AutoTokenizer.from_pretrained(name)
+        # never None, which asks on the terminal; a fast tokenizer is data, so code of its own is never needed
+        backend = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except Exception as error:  # tokenizers raises bare Exception on a damaged file, transformers almost anything
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         if _is_sentencepiece(name, str(error)):

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 import yaml
 
+from pliant.records.outside_yaml import parse_yaml
+
 _SEED_OF_PYTHON = 0
 SEED_OF_OTHERS = 1234
 """lm-eval's own defaults: its scores are quoted with them."""
@@ -89,9 +91,9 @@ _Plain.add_multi_constructor("!", lambda loader, suffix, node: None)
 def _data_files(task: Path) -> Iterator[Path]:
     """The local files below `dataset_kwargs` of a task's YAML."""
     try:
-        content = yaml.load(task.read_text(encoding="utf-8"), Loader=_Plain)
-    except yaml.YAMLError as error:
-        raise BenchmarkError(f"{task} is not YAML: {' '.join(str(error).split())}") from error
+        content = parse_yaml(task.read_text(encoding="utf-8"), _Plain)
+    except ValueError as error:
+        raise BenchmarkError(f"{task} is not YAML: {error}") from error
     for text in _strings(content.get("dataset_kwargs") if isinstance(content, dict) else None):
         if Path(text).is_file():
             yield Path(text)

@@ -1,7 +1,6 @@
 """Multiple choice from a local file: which choice the model finds likeliest, item by item."""
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from jaxtyping import Float
 from pliant.data.tokenizers import Tokenizer
 from pliant.evaluation.prompts import request_of
 from pliant.evaluation.scorer import longest_input, score
+from pliant.records.outside import clipped, parse_json
 from pliant.records.record import Measurement
 
 _CONTEXT = ("context", "question", "query", "ctx")
@@ -69,16 +69,18 @@ def file_fingerprint(file: Path) -> str:
 
 def _item(place: str, line: str) -> Item:
     try:
-        given = json.loads(line)
-    except json.JSONDecodeError as error:
+        given = parse_json(line)
+    except ValueError as error:
         raise ItemError(f"{place}: not JSON ({error}); give one item a line") from error
     if not isinstance(given, dict):
         raise ItemError(f"{place}: expected an object with context, choices and answer; found {type(given).__name__}")
     context, choices, answer = (_field(place, given, names) for names in (_CONTEXT, _CHOICES, _ANSWER))
     labels = choices.get("label", []) if isinstance(choices, dict) else []
+    if not isinstance(labels, list):
+        raise ItemError(f"{place}: choices.label must be a list of names, got {clipped(labels)}")
     texts = choices.get("text") if isinstance(choices, dict) else choices
     if not isinstance(texts, list) or len(texts) < 2 or not all(isinstance(text, str) and text for text in texts):
-        raise ItemError(f"{place}: choices must be two or more texts, got {texts!r}")
+        raise ItemError(f"{place}: choices must be two or more texts, got {clipped(texts)}")
     return Item(context=str(context), choices=tuple(texts), answer=_answer(place, answer, labels, len(texts)))
 
 
@@ -95,7 +97,9 @@ def _answer(place: str, given: Any, labels: Sequence[Any], n: int) -> int:
         return names.index(str(given))
     if str(given).isdecimal() and int(given) < n:
         return int(given)
-    raise ItemError(f"{place}: answer is {given!r}; give a place from 0 to {n - 1}, or one of {', '.join(names)}")
+    raise ItemError(
+        f"{place}: answer is {clipped(given)}; give a place from 0 to {n - 1}, or one of {', '.join(names)}"
+    )
 
 
 def choice_log_probabilities(

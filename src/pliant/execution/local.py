@@ -17,6 +17,7 @@ from typing import Any
 
 from pliant.execution.engine import Event, Lane, Observer, Task, TaskFailure, UserError, Work
 from pliant.execution.queue import Queue
+from pliant.records.redaction import redacted
 
 PROGRESS_SECONDS = 0.2
 GRACE_SECONDS = 2.0
@@ -53,10 +54,10 @@ def _run_here(task: Task, work: Work, queue: Queue, observer: Observer) -> None:
 
 
 def describe(error: Exception) -> tuple[str, bool]:
-    """The error in a line for users' errors, with its traceback for ours; and whether it is a user's."""
+    """The error without secrets, a line for users' errors, with its traceback for ours; and whether it is a user's."""
     user_error = isinstance(error, UserError)
     line = f"{type(error).__name__}: {error}"
-    return (str(error) if user_error else line + "\n" + traceback.format_exc(limit=8)), user_error
+    return redacted(str(error) if user_error else line + "\n" + traceback.format_exc(limit=8)), user_error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 from pliant.execution.writing import Write, insisting, read_text, write_atomically
 from pliant.records.identity import SCHEMA_VERSION, Json
+from pliant.records.outside import clipped, is_plain_name, parse_json
 from pliant.records.parts import doomed_name, writer_of
 from pliant.records.record import Record, checked_record, is_whole, record_text
 
@@ -89,8 +90,8 @@ class Store:
     def read_run(self, cell: str) -> dict[str, Any]:
         """What is known of how the cell went; nothing where the file is missing or half written."""
         try:
-            run = json.loads(read_text(self.records / cell / RUN_FILE))
-        except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+            run = parse_json(read_text(self.records / cell / RUN_FILE))
+        except (FileNotFoundError, ValueError):
             return {}
         return run if isinstance(run, dict) else {}
 
@@ -100,7 +101,10 @@ class Store:
 
     def supersede(self, weights: str, cells: list[str]) -> Path:
         """Move the records of `cells`, measured on weights `weights`, out of the way; return their new folder."""
-        shelf = self.folder / "superseded" / weights.removeprefix("sha256:")[:16]
+        name = weights.removeprefix("sha256:")[:16]
+        if not is_plain_name(name):
+            raise StoreError(f"a record in {self.folder} was measured on the weights {clipped(weights)}; delete it")
+        shelf = self.folder / "superseded" / name
         shelf.mkdir(parents=True, exist_ok=True)
         for cell in cells:
             source = self.records / cell

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pliant.execution.labels import LABELS, is_plain_label
 from pliant.execution.store import Store, StoreError
 from pliant.execution.writing import read_text, write_atomically
 from pliant.records.identity import Json
+from pliant.records.outside import clipped, is_plain_name, is_shown_name, parse_json
 from pliant.records.parts import part_name
 
 PLAN_FILE = "plan.json"
@@ -78,10 +80,38 @@ def _read_plan(folder: Path) -> tuple[str, list[PlannedCell], tuple[str, ...]]:
     if not path.is_file():
         raise StoreError(f"{folder} is not a study folder: it has no {PLAN_FILE}; give a folder that `pliant run` made")
     try:
-        plan = json.loads(read_text(path))
-        return plan["study"], [PlannedCell(**cell) for cell in plan["cells"]], tuple(plan.get("notes", ()))
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        return parse_plan(read_text(path))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(f"{path} cannot be read ({error}); `pliant run` on the study writes it anew") from error
+
+
+def parse_plan(text: str | bytes) -> tuple[str, list[PlannedCell], tuple[str, ...]]:
+    """The study's name, cells and notes of a `plan.json`.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: it is not what `write_plan` writes.
+    """
+    plan = parse_json(text)
+    if not is_shown_name(plan["study"]):
+        raise ValueError(f"the study is called {clipped(plan['study'])}, expected a line of text")
+    cells = [PlannedCell(**cell) for cell in plan["cells"]]
+    for cell in cells:
+        _check_cell(cell)
+    return plan["study"], cells, tuple(str(note) for note in plan.get("notes", ()))
+
+
+def _check_cell(cell: PlannedCell) -> None:
+    """
+    Raises:
+        ValueError: names that are no names of files, or labels that are no plain values.
+    """
+    for name in (cell.cell, *cell.evaluations):
+        if not is_plain_name(name):
+            raise ValueError(f"a cell or evaluation is called {clipped(name)}, expected the name of a file")
+    for labels in (cell.labels, *cell.evaluations.values()):
+        for label, value in labels.items():
+            if not LABELS.get(label, is_plain_label)(value):
+                raise ValueError(f"{label} is {clipped(value)} in cell {cell.cell}")
 
 
 def read_table(folder: Path) -> Table:
@@ -101,7 +131,7 @@ def read_table(folder: Path) -> Table:
                 Failure(
                     cell=cell.cell,
                     labels=cell.labels,
-                    attempts=int(run.get("attempts", 1)),
+                    attempts=attempts if isinstance(attempts := run.get("attempts"), int) else 1,
                     error=str(run["error"]),
                 )
             )
@@ -113,7 +143,7 @@ def read_table(folder: Path) -> Table:
         planned=sum(len(cell.evaluations) for cell in cells),
         missing=missing,
         failed=tuple(failed),
-        settings=read_text(settings_file) if settings_file.is_file() else "",
+        settings=settings_file.read_text(encoding="utf-8", errors="replace") if settings_file.is_file() else "",
         notes=notes,
     )
 
@@ -129,15 +159,20 @@ def _rows(store: Store, study: str, cell: PlannedCell, evaluation: str) -> Itera
         "weights": record["weights"],
         "status": record["status"],
     }
-    for measurement in record["result"]["measurements"]:
-        yield {
-            **shared,
-            **measurement,
-            "value": number(measurement["value"]),
-            "blocks": tuple(number(block) for block in measurement["blocks"]),
-            "count": tuple(measurement["count"]),
-            "linear": tuple(number(block) for block in measurement.get("linear", ())),
-        }
+    try:
+        for measurement in record["result"]["measurements"]:
+            yield {
+                **shared,
+                **measurement,
+                "value": number(measurement["value"]),
+                "blocks": tuple(number(block) for block in measurement["blocks"]),
+                "count": tuple(measurement["count"]),
+                "linear": tuple(number(block) for block in measurement.get("linear", ())),
+            }
+    except (ValueError, OverflowError) as error:
+        raise StoreError(
+            f"{store.path(cell.cell, evaluation)} is not a record ({error}); delete it and run the study again"
+        ) from error
 
 
 def number(value: float | str) -> float:

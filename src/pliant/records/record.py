@@ -1,12 +1,13 @@
 """One evaluation of one cell: identity, weights and result; as a text that tells whether it was changed."""
 
 import hashlib
-import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pliant.records.identity import SCHEMA_VERSION, Json, canonical_json, digest
+from pliant.records.outside import clipped, is_text, parse_json
 
 Status = Literal["ok", "diverged"]
 
@@ -89,10 +90,11 @@ def checked_record(text: str) -> dict[str, Any]:
     """
     text = text.strip()
     try:
-        record: dict[str, Any] = json.loads(text)
+        record: dict[str, Any] = parse_json(text)
         known = record.get("checksum")
-        int(record["schema"]), record["weights"], record["status"], record["result"]["measurements"]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        int(record["schema"])
+        check_record(record)
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"cut short, or something else: {error!r}" if text else "it is empty") from error
     if known is not None and known != _checksum(text.replace(_field(known), "", 1)):
         raise ValueError("it was changed after it was written: it does not match its checksum")
@@ -131,3 +133,36 @@ def _checksum(text: str) -> str:
 
 def _field(checksum: str) -> str:
     return f'"checksum":"{checksum}",'
+
+
+def check_record(record: Mapping[str, Any]) -> None:
+    """That `record` holds what a table is made of, each value of its kind.
+
+    Raises:
+        ValueError: a value of another kind; it is named.
+        KeyError, TypeError, AttributeError: it lacks a part, or a part has no such parts.
+    """
+    _expect("weights", record["weights"], is_text(record["weights"]), "text")
+    _expect("status", record["status"], record["status"] in _STATUS, " or ".join(_STATUS))
+    found = record["result"]["measurements"]
+    _expect("measurements", found, isinstance(found, list), "a list")
+    for one in found:
+        _expect("value", one["value"], type(one["value"]) in _NUMBERS, "a number")
+        for name in ("metric", "split", "tensor"):
+            _expect(name, one.get(name, ""), (name != "metric" and one.get(name) is None) or is_text(one[name]), "text")
+        for name in ("draw", "sign"):
+            _expect(name, one.get(name), type(one.get(name)) in (int, type(None)), "a whole number")
+        for name, kinds in _LISTS.items():
+            numbers = one.get(name, []) if name == "linear" else one[name]
+            _expect(name, numbers, isinstance(numbers, list) and kinds.issuperset(map(type, numbers)), "numbers")
+
+
+_STATUS = get_args(Status)
+_NUMBERS = frozenset((int, float, str))
+"""Text is what canonical JSON writes for NaN and infinity; other text is found where it is turned into a number."""
+_LISTS = {"blocks": _NUMBERS, "count": frozenset((int,)), "linear": _NUMBERS}
+
+
+def _expect(name: str, value: object, is_right: bool, expected: str) -> None:
+    if not is_right:
+        raise ValueError(f"{name} is {clipped(value)}, expected {expected}")

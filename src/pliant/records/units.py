@@ -3,9 +3,12 @@
 import math
 import re
 
+from pliant.records.outside import clipped
+
 MARGIN_NATS = 0.01
 """A rise of the loss that matters, in nats per token, unless the user says otherwise."""
 _SCALE = {"": 1, "K": 1_000, "M": 1_000_000, "B": 1_000_000_000, "T": 1_000_000_000_000}
+MOST_TOKENS = 10**18
 _TOKENS = re.compile(r"([0-9][0-9_,]*(?:\.[0-9]+)?|\.[0-9]+)\s*([KMBT]?)", re.IGNORECASE)
 
 
@@ -16,10 +19,10 @@ def parse_tokens(text: str | int | float) -> int:
         ValueError: not a positive whole number of tokens with an optional K, M, B or T.
     """
     match = _TOKENS.fullmatch(str(text).strip())
-    tokens = round(float(match[1].replace(",", "").replace("_", "")) * _SCALE[match[2].upper()]) if match else 0
-    if tokens < 1:
-        raise ValueError(f"{text!r} is not a token count: write a positive number such as 500K, 1.31M or 40B")
-    return tokens
+    tokens = float(match[1].replace(",", "").replace("_", "")) * _SCALE[match[2].upper()] if match else 0.0
+    if not 0.5 < tokens < MOST_TOKENS:
+        raise ValueError(f"{clipped(text)} is not a token count: write a positive number such as 500K, 1.31M or 40B")
+    return round(tokens)
 
 
 def format_tokens(tokens: float) -> str:

@@ -14,7 +14,8 @@
   const column = (rows, k) => rows.map((row) => row[k]);
   const tokens = (x) => [[1e12, "T"], [1e9, "B"], [1e6, "M"], [1e3, "K"], [1, ""]].filter(([s]) => x >= s).slice(0, 1)
     .map(([s, name]) => Number((x / s).toPrecision(3)) + name)[0];
-  const breaking = (text) => text.replace(/(.{1,58})(\s|$)/g, "$1<br>");
+  const escapeText = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+  const breaking = (text) => escapeText(text).replace(/(.{1,58})(\s|$)/g, "$1<br>");
 
   function law(rows, c, faint, dash, group) {
     if (rows.length < 2) return [];
@@ -30,8 +31,8 @@
   function measured(points, used, c, name) {
     return [true, false].map((fitted) => {
       const some = points.filter((_, i) => used[i] === fitted), none = used.every((u) => !u);
-      return { type: "scatter", mode: "markers", x: column(some, 0), y: column(some, 1), name, legendgroup: name, showlegend: fitted !== none,
-        text: some.map(([x, y]) => `<b>${name}</b>, ${tokens(x)}<br>${y.toFixed(4)}${fitted ? "" : " (not fitted)"}`), hoverinfo: "text",
+      return { type: "scatter", mode: "markers", x: column(some, 0), y: column(some, 1), name: escapeText(name), legendgroup: name, showlegend: fitted !== none,
+        text: some.map(([x, y]) => `<b>${escapeText(name)}</b>, ${tokens(x)}<br>${y.toFixed(4)}${fitted ? "" : " (not fitted)"}`), hoverinfo: "text",
         meta: fitted ? "fitted" : "not fitted", marker: { size: 7, color: fitted ? c : css("--paper"), line: { color: c, width: 1.5 } } };
     });
   }
@@ -53,7 +54,7 @@
       const c = colour(s.tone);
       traces.push(...law(s.line, c, colour(s.tone, 0.13), "solid", s.name), ...law(s.ahead, c, colour(s.tone, 0.07), "dash", s.name));
       if (s.points.length) traces.push(...measured(s.points, s.used, c, s.name));
-      else traces.push({ type: "scatter", mode: "lines", x: [null], y: [null], name: s.name, legendgroup: s.name, line: { color: c } });
+      else traces.push({ type: "scatter", mode: "lines", x: [null], y: [null], name: escapeText(s.name), legendgroup: s.name, line: { color: c } });
     }
     for (const s of figure.series) if (s.star) traces.push(star(s, colour(s.tone)));
     const axis = () => ({ gridcolor: css("--grid"), linecolor: css("--rule"), zeroline: false, ticks: "outside", tickcolor: css("--rule"),
@@ -69,7 +70,7 @@
       shapes: [{ type: "rect", xref: "x", yref: "paper", x0: figure.window[1], x1: 10 ** figure.x[1], y0: 0, y1: 1, layer: "below",
         line: { width: 0 }, fillcolor: paper(0.06) }] };
     layout.xaxis.title.text = "pre-training tokens";
-    layout.yaxis.title.text = `loss, ${figure.unit}`;
+    layout.yaxis.title.text = escapeText(`loss, ${figure.unit}`);
     Plotly.react(`figure-${place}`, traces, layout, { displayModeBar: false, responsive: true });
   }
 

@@ -49,14 +49,14 @@
     const layout = baseLayout(), ticks = shownTicks(figure.ticks);
     Object.assign(layout.xaxis, { type: figure.x_log ? "log" : "linear", tickvals: ticks.map((t) => t[0]), ticktext: ticks.map((t) => escapeText(t[1])) });
     if (!ticks.length) Object.assign(layout.xaxis, logAxis(figure.traces.flatMap((t) => t.points.map((p) => p.x))));
-    layout.xaxis.title.text = figure.x_name || (figure.x_log ? "pre-training tokens" : "checkpoint");
+    layout.xaxis.title.text = escapeText(figure.x_name) || (figure.x_log ? "pre-training tokens" : "checkpoint");
     layout.yaxis.type = figure.y_log ? "log" : "linear";
     if (figure.y_log) Object.assign(layout.yaxis, logAxis(figure.traces.flatMap((t) => t.points.map((p) => p.y * factor(figure, t)))));
     else layout.yaxis.range = linearRange(figure);
-    layout.yaxis.title.text = axisTitle(figure);
+    layout.yaxis.title.text = escapeText(axisTitle(figure));
     if (figure.legend_title) {
       Object.assign(layout.legend, { orientation: "v", x: 1.01, y: 1, yanchor: "top", traceorder: "reversed" });
-      layout.legend.title.text = figure.legend_title;
+      layout.legend.title.text = escapeText(figure.legend_title);
       layout.legend.font.size = 11;
     }
     layout.showlegend = traces.filter((t) => t.showlegend).length > 1;

@@ -19,7 +19,7 @@
     const [first] = panel.lines;
     Object.assign(layout.xaxis, { type: "log", range: [Math.log10(first.x[0]), Math.log10(first.x.at(-1))], dtick: 1 });
     layout.xaxis.title.text = "pre-training time";
-    layout.yaxis.title.text = panel.y_name;
+    layout.yaxis.title.text = escapeText(panel.y_name);
     layout.yaxis.rangemode = "tozero";
     layout.xaxis.automargin = layout.yaxis.automargin = false; // labels are short, and with the legend's margin plotly would not settle
     if (panel.y_log) Object.assign(layout.yaxis, logAxis(panel.lines.flatMap((line) => line.y)));

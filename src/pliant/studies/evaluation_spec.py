@@ -14,7 +14,10 @@ _Count = Annotated[int, Field(ge=1)]
 
 
 class HarnessSpec(Section):
-    """Benchmarks of lm-eval by its names or the usual ones ("arc-easy"), and tasks of a folder of its YAML."""
+    """Benchmarks of lm-eval by its names or the usual ones ("arc-easy"), and tasks of a folder of its YAML.
+
+    Such a folder is code: its YAML names Python functions, and its templates can reach them.
+    """
 
     tasks: Annotated[
         tuple[Annotated[str, AfterValidator(task_name)], ...], Field(min_length=1), AfterValidator(different)

@@ -19,6 +19,7 @@ from pliant.modifications.variant import Variant, keep_base, restore
 from pliant.records.identity import Json
 from pliant.records.numerics import Numerics
 from pliant.records.record import Measurement, Record
+from pliant.records.redaction import redacted
 from pliant.studies.asked import COMPARED, base_outputs
 from pliant.studies.cells import CellPlan, EvaluationPlan
 from pliant.studies.materials import Materials, open_materials
@@ -169,7 +170,7 @@ def _attempt(bench: Bench, cell: CellPlan, write: Write) -> None:
         "attempts": attempts,
         "host": platform.node(),
         "process": os.getpid(),
-        "error": error,
+        "error": redacted(error),
     }
     bench.store.write_run(cell.key, run, write)
 

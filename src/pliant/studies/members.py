@@ -1,7 +1,6 @@
 """The checkpoints of a trajectory from outside: folders and Hub revisions, chosen, and what is known of each."""
 
 import functools
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -12,6 +11,7 @@ from typing import Literal
 
 from pliant.checkpoints.about import About, CheckpointError
 from pliant.checkpoints.choosing import Place, choose
+from pliant.checkpoints.config import read_config
 from pliant.checkpoints.hub.cache import DownloadCache
 from pliant.checkpoints.hub.client import shapes_of
 from pliant.checkpoints.hub.errors import FAILURES, or_nearest
@@ -118,7 +118,7 @@ def parameters_of(member: Member, members: Members) -> int:
     shapes = next(pinned.shapes for pinned in members.pinned.values() if revision in pinned.revisions)
     if shapes:
         return sum(prod(shape) for shape in shapes.values())
-    config = json.loads((described(member) / "config.json").read_text(encoding="utf-8"))
+    config = read_config(described(member))
     dtype = str(config.get("dtype") or config.get("torch_dtype") or "float32")
     return revision.weight_bytes // (2 if dtype.endswith("16") else 4)
 
@@ -208,7 +208,7 @@ class _Sources:
         else:
             folder = described(member)
             shapes = next(pinned.shapes for pinned in self.used.values() if member.revision in pinned.revisions)
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = read_config(folder)
         stds = init_stds(run, config, shapes) if shapes else None
         return replace(member, about=replace(member.about, init_stds=stds))
 

@@ -1,7 +1,6 @@
 """The numerics plan of a new study: a thread a worker for tiny models, the accelerator for larger ones, else threads
 as measured."""
 
-import json
 import os
 import sys
 from dataclasses import replace
@@ -10,6 +9,7 @@ import torch
 
 from pliant.checkpoints.about import CheckpointError
 from pliant.checkpoints.architecture import Architecture
+from pliant.checkpoints.config import read_config
 from pliant.checkpoints.trajectory import Member
 from pliant.kernel.sources import kernel_name
 from pliant.modifications.variant import LARGE_PARAMETERS
@@ -129,8 +129,9 @@ def _batch_tokens(chosen: Numerics, spec: StudySpec, gathered: Gathered, paramet
 
 def _vocabulary(spec: StudySpec, gathered: Gathered) -> int:
     """The largest of the checkpoints from outside."""
-    configs = [json.loads((described(m.members[0]) / "config.json").read_text("utf-8")) for m in gathered.values()]
-    return max((int(config.get("vocab_size") or 0) for config in configs), default=USUAL_VOCABULARY)
+    configs = [read_config(described(m.members[0])) for m in gathered.values()]
+    sizes = [size for config in configs if isinstance(size := config.get("vocab_size") or 0, int)]
+    return max(sizes, default=USUAL_VOCABULARY)
 
 
 def _ladder_vocabulary(spec: StudySpec) -> int:

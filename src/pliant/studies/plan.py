@@ -1,17 +1,18 @@
 """From a study to its cells, grouped by checkpoint so that weights are loaded once."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pliant.checkpoints.about import About, CheckpointError
+from pliant.checkpoints.config import read_config
 from pliant.checkpoints.hub.pins import Pinned
 from pliant.checkpoints.hub.revision import HubRevision
 from pliant.execution.table import PlannedCell
 from pliant.modifications.adapters import require_peft
 from pliant.modifications.interpolate import Interpolate
 from pliant.modifications.merge import Parts
+from pliant.records.outside import clipped
 from pliant.studies.asked import asked_of, with_asked
 from pliant.studies.cells import CellPlan, cells_of, check_names, evaluation
 from pliant.studies.ladder import Ladder
@@ -195,9 +196,10 @@ def longest_context(folder: Path) -> int:
     Raises:
         CheckpointError: config.json cannot be read.
     """
-    file = folder / "config.json"
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-        return int(config.get("max_position_embeddings") or config.get("n_positions") or DEFAULT_CONTEXT)
-    except (ValueError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{file} cannot be read ({error}); fetch it again") from error
+    config = read_config(folder)
+    length = config.get("max_position_embeddings") or config.get("n_positions") or DEFAULT_CONTEXT
+    if not isinstance(length, int):
+        raise CheckpointError(
+            f"{folder / 'config.json'} cannot be read (a context of {clipped(length)}); fetch it again"
+        )
+    return length

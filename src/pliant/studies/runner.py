@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from pliant.checkpoints.hub.pins import Pinned
 from pliant.execution.engine import Engine, Observer, TaskFailure, UserError
+from pliant.execution.links import refuse_links
 from pliant.execution.local import LocalEngine, SerialEngine
 from pliant.execution.store import Store, StoreError
 from pliant.execution.table import Table, read_table, write_parquet, write_plan
@@ -65,6 +66,7 @@ def _run(
 ) -> tuple[list[Table], list[TaskFailure]]:
     for plan in plans:
         with naming_what_stops_writing(plan.folder):
+            refuse_links(plan.folder)
             prepare(plan)
             Store(plan.folder).sweep_leftovers()
             write_plan(plan.folder, plan.spec.study, plan.cells(), plan.data_notes)

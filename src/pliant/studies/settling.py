@@ -1,7 +1,6 @@
 """What a study and its folder agree on before anything runs: numerics, added rates and draws, commits."""
 
 import contextlib
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,15 +9,16 @@ from types import MappingProxyType
 from pliant.checkpoints.hub.pins import PINS_FILE, Pinned, pins_json
 from pliant.data.task_setting import TaskSetting
 from pliant.execution.store import RUN_FILE, Store, StoreError
-from pliant.execution.writing import read_text, write_atomically
+from pliant.execution.writing import write_atomically
 from pliant.records.numerics import Numerics
+from pliant.records.outside import clipped, is_shown_name, parse_json
 from pliant.studies.growth import keep_added
 from pliant.studies.materials import markov_language, settled_corpus, settled_task
 from pliant.studies.members import Gathered, Progress, gather
 from pliant.studies.numerics import choose_numerics
 from pliant.studies.plan import Plan, plan_study
 from pliant.studies.spec import SpecError, StudySpec
-from pliant.studies.study_file import parse_study, to_yaml
+from pliant.studies.study_file import parse_study, read_text, to_yaml
 from pliant.studies.validated import VALIDATION_FILE, Validation
 from pliant.studies.validation import validate
 
@@ -78,10 +78,24 @@ def prepare(plan: Plan) -> None:
     validation = plan.folder / VALIDATION_FILE
     if plan.validation is not None:
         write_atomically(validation, plan.validation.to_json())
-    told = f"# {json.loads(validation.read_text(encoding='utf-8'))['words']}\n" if validation.is_file() else ""
+    told = f"# {_words_of(validation)}\n" if validation.is_file() else ""
     write_atomically(plan.folder / STUDY_FILE, to_yaml(plan.spec) + told)
     if plan.pinned:
         write_atomically(plan.folder / PINS_FILE, pins_json(plan.pinned))
+
+
+def _words_of(validation: Path) -> str:
+    """
+    Raises:
+        SpecError: the file is not what pliant writes.
+    """
+    try:
+        words = parse_json(validation.read_bytes())["words"]
+    except (ValueError, LookupError, TypeError) as error:
+        raise SpecError(f"{validation} cannot be read ({error}); delete it") from error
+    if not is_shown_name(words):
+        raise SpecError(f"{validation} says {clipped(words)}, expected a line; delete it")
+    return str(words)
 
 
 def settle(spec: StudySpec, folder: Path, gathered: Gathered) -> StudySpec:

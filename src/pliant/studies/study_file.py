@@ -17,6 +17,8 @@ from pliant.data.task_setting import TaskDataset, TaskFiles, TaskSetting
 from pliant.data.text_files import TextFiles
 from pliant.modifications.adapters import LowRank
 from pliant.records.numerics import Numerics
+from pliant.records.outside import clipped
+from pliant.records.outside_yaml import MOST_CHARACTERS, parse_yaml
 from pliant.studies.evaluation_spec import SECTIONS
 from pliant.studies.modification_spec import (
     FineTuneSpec,
@@ -58,9 +60,9 @@ def parse_study(text: str, place: str) -> StudySpec:
         SpecError: not YAML, an unknown key (the nearest known one is suggested), or a value out of range.
     """
     try:
-        content = yaml.load(text, Loader=_Loader)  # a SafeLoader
-    except yaml.YAMLError as error:
-        raise SpecError(f"{place} is not YAML: {' '.join(str(error).split())}") from error
+        content = parse_yaml(text, _Loader)
+    except ValueError as error:
+        raise SpecError(f"{place} is not YAML: {error}") from error
     if not isinstance(content, dict):
         raise SpecError(f"{place}: expected a mapping with study, trajectories, ...; found {type(content).__name__}")
     try:
@@ -75,15 +77,24 @@ def read_study(path: Path) -> StudySpec:
     Raises:
         SpecError: the file cannot be read, or see `parse_study`.
     """
+    return anchored(parse_study(read_text(path), str(path)), path.resolve().parent)
+
+
+def read_text(path: Path) -> str:
+    """The text of a study file, read no further than one can be long.
+
+    Raises:
+        SpecError: it cannot be read.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            return file.read(MOST_CHARACTERS + 1)
     except FileNotFoundError as error:
         raise SpecError(
             f"no study file at {path}; `pliant demo --write-study FILE` writes one to start from"
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{path} cannot be read: {error}") from error
-    return anchored(parse_study(text, str(path)), path.resolve().parent)
 
 
 def read_recipe(name: str) -> StudySpec:
@@ -148,12 +159,12 @@ def _first_line(error: ValidationError) -> str:
     problems = error.errors()
     unknown = [p for p in problems if p["type"] in ("extra_forbidden", "unexpected_keyword_argument")]
     first = (unknown or problems)[0]
-    place = ".".join(str(part) for part in first["loc"])
+    place = ".".join(str(part) for part in first["loc"])[:200]
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     if unknown:
         return f"unknown key {place}{_suggestion(str(first['loc'][-1]))}{more}"
     message = first["msg"].removeprefix("Value error, ")
-    given = "" if isinstance(first["input"], (dict, list, tuple)) else f", got {first['input']!r}"
+    given = "" if isinstance(first["input"], (dict, list, tuple)) else f", got {clipped(first['input'])}"
     return f"{place}: {message}{given}{more}" if place else f"{message}{more}"
 
 

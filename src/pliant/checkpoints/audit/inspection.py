@@ -16,6 +16,7 @@ from pliant.checkpoints.trainer_state import read_trainer_state
 from pliant.checkpoints.trajectory import Member
 from pliant.checkpoints.weights import StoredTensor, stored_fingerprint, stored_tensors
 from pliant.records.identity import Json
+from pliant.records.outside import parse_json
 
 _DECIDING = ("model", "normalizer", "pre_tokenizer", "added_tokens")
 """The parts of tokenizer.json that decide which ids a text gets; padding and truncation are the caller's."""
@@ -115,7 +116,7 @@ def _error(member: Member, check: Check, message: str) -> Finding:
 
 def _json(file: Path) -> dict[str, Json] | None:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = parse_json(file.read_bytes())
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None

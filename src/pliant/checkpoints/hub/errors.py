@@ -20,6 +20,7 @@ from huggingface_hub.errors import (
 
 from pliant.checkpoints.about import CheckpointError
 from pliant.checkpoints.hub.client import nearest_repos, nearest_revisions
+from pliant.records.redaction import redacted
 
 # RuntimeError is what hf_xet, the client's second transport, raises.
 FAILURES = (HTTPError, OSError, HFValidationError, RuntimeError)
@@ -75,7 +76,7 @@ def explained(error: BaseException, repo: str, revision: str = "", *, caches: Se
             line = f"{repo!r} is no name of a Hub repository; expected owner/name, such as allenai/OLMo-1B-hf"
         case _:
             line = f"{what} could not be fetched ({_first(error)}); mend that and try again"
-    return CheckpointError(line)
+    return CheckpointError(redacted(line))
 
 
 def or_nearest(names: Sequence[str]) -> str:

@@ -5,7 +5,6 @@ models--OWNER--NAME/snapshots/COMMIT/FILE  ->   models--OWNER--NAME/blobs/HASH
 """
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -13,7 +12,9 @@ from pathlib import Path
 
 from huggingface_hub import constants
 
+from pliant.checkpoints.about import CheckpointError
 from pliant.checkpoints.hub.revision import INDEX, HubFile, HubRevision
+from pliant.records.outside import parse_json
 
 
 def user_cache() -> Path:
@@ -58,8 +59,11 @@ def absent_shards(revision: HubRevision, caches: Sequence[Path]) -> tuple[str, .
     for cache in caches:
         index = repo_folder(cache, revision.repo) / "snapshots" / revision.commit / INDEX
         if index.is_file():
-            named = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-            return tuple(sorted(set(named) - held))
+            try:
+                named = set(map(str, parse_json(index.read_bytes())["weight_map"].values()))
+            except (ValueError, LookupError, TypeError, AttributeError) as error:
+                raise CheckpointError(f"{index} is no index of shards (damaged or cut short); delete it") from error
+            return tuple(sorted(named - held))
     return ()
 
 

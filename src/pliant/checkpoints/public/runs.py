@@ -7,13 +7,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-import yaml
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from pliant.checkpoints.about import About, CheckpointError
 from pliant.checkpoints.names import NameFacts
 from pliant.checkpoints.public.initial_stds import Init, initial_stds
 from pliant.checkpoints.public.schedule import RunSchedule
+from pliant.records.outside_yaml import parse_yaml
 from pliant.records.units import format_tokens, parse_tokens
 
 _TABLE = "runs.yaml"
@@ -147,9 +147,9 @@ def _times(index: int | None, each: int | None) -> int | None:
 
 def _parsed(text: str, place: str) -> tuple[PublicRun, ...]:
     try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise CheckpointError(f"{place} is not YAML: {' '.join(str(error).split())}") from error
+        content = parse_yaml(text)
+    except ValueError as error:
+        raise CheckpointError(f"{place} is not YAML: {error}") from error
     if not isinstance(content, list):
         raise CheckpointError(f"{place}: expected a list of runs (- name: ...); found {type(content).__name__}")
     try:
