@@ -1,18 +1,17 @@
 """From a study to its records: plan, run what is missing, write the tables."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 from pliant.checkpoints.hub.pins import Pinned
 from pliant.execution.engine import Engine, Observer, TaskFailure, UserError
-from pliant.execution.local import LocalEngine, SerialEngine
+from pliant.execution.local import SerialEngine
 from pliant.execution.store import Store, naming_a_full_disk
 from pliant.execution.table import Table, read_table, write_parquet, write_plan
 from pliant.modifications.merge import parts_weights
 from pliant.studies.downloads import room_for
+from pliant.studies.engines import HERE, EngineChoice, opened
 from pliant.studies.group import recorded_weights, release_model
 from pliant.studies.members import Progress
 from pliant.studies.plan import Plan
@@ -20,13 +19,14 @@ from pliant.studies.precision import draw_on
 from pliant.studies.schedule import Schedule, schedule
 from pliant.studies.settling import planned, prepare
 from pliant.studies.spec import StudySpec
+from pliant.studies.splitting import split
 from pliant.studies.work import perform
 
 
 def run_studies(
     studies: Sequence[tuple[StudySpec, Path]],
     *,
-    engine: Engine | None = None,
+    engine: Engine | EngineChoice = HERE,
     workers: int | None = None,
     observe: Callable[[Schedule], Observer],
     cache_cap: int | None = None,
@@ -57,7 +57,7 @@ def run_studies(
 
 def _run(
     plans: Sequence[Plan],
-    engine: Engine | None,
+    engine: Engine | EngineChoice,
     workers: int | None,
     observe: Callable[[Schedule], Observer],
     cache_cap: int | None,
@@ -67,27 +67,21 @@ def _run(
             prepare(plan)
             Store(plan.folder).sweep_leftovers()
             write_plan(plan.folder, plan.spec.study, plan.cells(), plan.data_notes)
-    chosen = engine or default_engine(plans[0].spec, workers)
-    lanes = max(1, getattr(chosen, "workers", 1))
-    todo = replace(schedule(plans), lanes=lanes)
-    room = room_for(todo.tasks, cache_cap, lanes)
-    observer = observe(todo)
-    try:
-        failures = chosen.run(todo.tasks, perform, observer, room=room) if todo.tasks else []
-    finally:
-        release_model()  # where the engine worked in this process
+    whole = schedule(plans)
+    # nothing to do is no reason to start a cluster
+    with opened(engine if whole.tasks else SerialEngine(), plans, workers) as (chosen, lanes):
+        todo = split(whole, lanes)
+        room = room_for(todo.tasks, cache_cap, lanes)
+        observer = observe(todo)
+        try:
+            failures = chosen.run(todo.tasks, perform, observer, room=room) if todo.tasks else []
+        finally:
+            release_model()  # where the engine worked in this process
     tables = [read_table(plan.folder) for plan in plans]
     for table in tables:
         with naming_a_full_disk(table.folder):
             write_parquet(table, table.folder / "results.parquet")
     return tables, failures
-
-
-def default_engine(spec: StudySpec, workers: int | None = None) -> Engine:
-    """Worker processes for this machine's cores, `numerics.threads` each; one worker where there is an accelerator."""
-    cores = 1 if spec.numerics.device != "cpu" else (os.cpu_count() or 1) // spec.numerics.threads
-    count = workers if workers is not None else max(1, cores)
-    return LocalEngine(workers=count, threads=spec.numerics.threads) if count > 0 else SerialEngine()
 
 
 def set_aside_changed(plan: Plan) -> dict[str, Path]:
