@@ -42,8 +42,8 @@ def import_ray() -> Any:
     Raises:
         UserError: it is not installed.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    for name, value in _QUIETER.items():
+        os.environ.setdefault(name, value)
     try:
         return importlib.import_module("ray")
     except ImportError as error:
@@ -115,4 +115,10 @@ def _connected(ray: Any, place: str) -> Iterator[None]:
     yield
 
 
+_QUIETER = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # what the cluster says of dead workers goes to standard output otherwise
+}
+"""Read when Ray is imported."""
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}

@@ -12,6 +12,7 @@ from pliant.execution.resources import Resources
 
 THREAD_NAMES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 PASSED_ON = (
+    "PYTHONPATH",
     "PLIANT_CACHE",
     "NUMBA_CACHE_DIR",
     "HF_HOME",
@@ -64,8 +65,8 @@ class Crew:
         variables = dict.fromkeys(THREAD_NAMES, str(threads))
         variables |= {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         # before the process starts: numeric libraries read them once, on import
-        options = {"runtime_env": {"env_vars": variables}, "concurrency_groups": {"news": 1}}
-        self._actor = cluster.ray.remote(Worker).options(**options)
+        actor = cluster.ray.remote(runtime_env={"env_vars": variables}, concurrency_groups={"news": 1})
+        self._actor = actor(Worker)
 
     def of(self, lane: Lane) -> list[Hired]:
         return [member for member in self.members if member.lane == lane]
