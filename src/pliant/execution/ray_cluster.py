@@ -2,10 +2,12 @@
 
 import contextlib
 import importlib
+import importlib.util
 import logging
 import math
 import os
 import signal
+import socket
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ from pliant.execution.engine import UserError
 from pliant.execution.resources import Resources
 
 HERE = "local"
+REACH_SECONDS = 10.0
 OBJECT_STORE_BYTES = 256_000_000
 """Tasks pass through it, weights never do."""
 
@@ -89,30 +92,51 @@ def _begun_here(ray: Any, workers: int | None, resources: Resources) -> Iterator
     cpus = max(os.cpu_count() or 1, math.ceil((workers or 0) * resources.amounts.get("CPU", 0.0)))
     # sockets lie below it, and their paths may have 107 bytes only
     with tempfile.TemporaryDirectory(prefix="pliant-ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        ray.init(
-            address=HERE,
-            num_cpus=cpus,
-            object_store_memory=OBJECT_STORE_BYTES,
-            include_dashboard=False,
-            _temp_dir=folder,
-            **_QUIET,
-        )
+        try:
+            ray.init(
+                address=HERE,
+                num_cpus=cpus,
+                object_store_memory=OBJECT_STORE_BYTES,
+                include_dashboard=False,
+                _temp_dir=folder,
+                **_QUIET,
+            )
+        except Exception as error:  # its own class for this: a machine too busy to start Ray within its 30 s
+            raise UserError(
+                f"Ray did not start on this machine ({_line(error)}); start it by hand with `ray start --head` and "
+                "give --address auto"
+            ) from error
         yield
 
 
 @contextlib.contextmanager
 def _connected(ray: Any, place: str) -> Iterator[None]:
+    if place.startswith("ray://") and importlib.util.find_spec("grpc") is None:
+        raise UserError(f"--address {place} needs Ray's client: pip install 'ray[client]'")
     try:
+        _reach(place)
         ray.init(address=place, **_QUIET)
-    except ImportError as error:
-        raise UserError(f"--address {place} needs Ray's client: pip install 'ray[client]'") from error
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        line = " ".join(str(error).split())[:300]
+    except (OSError, RuntimeError, ValueError) as error:
         raise UserError(
-            f"no Ray cluster to join at {place}: {line}; `ray start --head` starts one, "
+            f"no Ray cluster to join at {place} ({_line(error)}); `ray start --head` starts one, "
             "and without --address this machine is used"
         ) from error
     yield
+
+
+def _reach(place: str) -> None:
+    """Knock where `place` names a port: Ray itself would try, and complain, for minutes.
+
+    Raises:
+        OSError: nobody answers.
+    """
+    host, _, port = place.removeprefix("ray://").partition("/")[0].rpartition(":")
+    if port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_SECONDS).close()
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
 
 
 _QUIETER = {
