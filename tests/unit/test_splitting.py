@@ -100,7 +100,7 @@ class AsManyAsEight:
     def run(self, tasks, work, observer, *, room=None):  # type: ignore[no-untyped-def]
         made = [task for task in tasks if not isinstance(task.payload, GroupJob)]
         measured = [task for task in reversed(tasks) if isinstance(task.payload, GroupJob)]
-        assert len(measured) > 8
+        assert len(measured) > 5
         free = [replace(task, needs=()) for task in measured]
         return SerialEngine().run(made, work, observer) + SerialEngine().run(free, work, observer)
 
@@ -119,6 +119,6 @@ def test_the_bytes_are_those_of_an_unsplit_run(tmp_path: Path, kernel: str | Non
     assert failures == []
     _, failures, started = run(spec, tmp_path / "split", AsManyAsEight())
     assert failures == []
-    assert sum(" part " in key for key in started) > 8
+    assert sum(" part " in key for key in started) > 5
     assert record_files(tmp_path / "split") == record_files(tmp_path / "whole")
     assert len(record_files(tmp_path / "whole")) > 20
