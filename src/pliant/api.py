@@ -24,6 +24,7 @@ from pliant.report.scores import read_scores
 from pliant.report.summary import Summary, summarise
 from pliant.statistics import Estimate, over_draws
 from pliant.studies import auditing
+from pliant.studies.engines import EngineChoice, EngineKind
 from pliant.studies.materials import MaterialSpec, open_materials
 from pliant.studies.members import members_of
 from pliant.studies.recipes.claims import judge_claims, recipe_notes
@@ -74,14 +75,20 @@ class Study:
     spec: StudySpec
     folder: Path
 
-    def run(self, *, workers: int | None = None, engine: Engine | None = None) -> Results:
+    def run(
+        self, *, workers: int | None = None, engine: Engine | EngineKind = "local", address: str | None = None
+    ) -> Results:
         """Run what has no record yet, without output; `workers=0` runs in this process.
+
+        `engine` "ray" runs on the Ray cluster at `address` ("auto", "HOST:PORT", "ray://HOST:PORT"), or without one on
+        a cluster of this machine for as long as the run lasts; a connection that Ray has already is used and kept.
 
         Raises:
             ValueError: bad input, found before anything runs.
         """
+        chosen = EngineChoice(kind=engine, address=address) if isinstance(engine, str) else engine
         tables, failures = run_studies(
-            [(self.spec, self.folder)], engine=engine, workers=workers, observe=lambda _: lambda _: None
+            [(self.spec, self.folder)], engine=chosen, workers=workers, observe=lambda _: lambda _: None
         )
         return Results(tables=tuple(tables), failures=tuple(failures))
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,21 +15,34 @@ from chores import chore, do, fetched, lines
 
 from pliant.execution.engine import Engine, Event, Task, TaskFailure, critical_path
 from pliant.execution.local import LocalEngine, SerialEngine
+from pliant.execution.ray_cluster import joined
+from pliant.execution.ray_engine import RayEngine
+from ray_nodes import nodes
 
 HERE = Path(__file__).parent
 PATIENCE_SECONDS = 20  # for a process to end on a busy machine; it takes well under one
 
 
-@pytest.fixture(params=[SerialEngine(), LocalEngine(workers=2)], ids=["serial", "local"])
-def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    yield request.param
+@pytest.fixture(scope="module")
+def ray() -> Iterator[RayEngine]:
+    """On a cluster that was there before, and that this process is connected to from the first test to the last."""
+    with nodes(seen=[HERE], num_cpus=2) as cluster:
+        engine = RayEngine(address=cluster.address, workers=2)
+        with joined(cluster.address, workers=2, resources=engine.resources):
+            yield engine
+
+
+RAY = pytest.param("ray", marks=pytest.mark.slow)  # each test starts processes that import Ray
+
+
+def _engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    known = {"serial": lambda: SerialEngine(), "local": lambda: LocalEngine(workers=2)}
+    yield known[request.param]() if request.param in known else request.getfixturevalue("ray")
     assert multiprocessing.active_children() == []
 
 
-@pytest.fixture
-def local() -> Iterator[LocalEngine]:
-    yield LocalEngine(workers=2)
-    assert multiprocessing.active_children() == []
+engine = pytest.fixture(_engine, params=["serial", "local", RAY], name="engine")
+beside = pytest.fixture(_engine, params=["local", RAY], name="beside")
 
 
 def run(engine: Engine, tasks: Sequence[Task]) -> tuple[list[TaskFailure], list[Event]]:
@@ -160,9 +174,9 @@ def test_what_is_fetched_never_holds_more_than_the_room(engine: Engine, tmp_path
     assert held_at_most(tmp_path) <= room
 
 
-def test_the_next_is_fetched_while_this_one_is_used(local: LocalEngine, tmp_path: Path):
+def test_the_next_is_fetched_while_this_one_is_used(beside: Engine, tmp_path: Path):
     tasks = fetched(tmp_path, "abc", use_a="wait for:fetch-b", use_b="wait for:use-a")
-    assert local.run(tasks, do, lambda _: None, room=2) == []
+    assert beside.run(tasks, do, lambda _: None, room=2) == []
     log = [(key, word) for key, word, *_ in lines(tmp_path)]
     assert log.index(("fetch-b", "end")) < log.index(("use-a", "end"))
     released = min(log.index((key, "end")) for key in ("release-a", "release-b"))
@@ -201,29 +215,29 @@ def test_ctrl_c_passes_through(engine: Engine, tmp_path: Path):
 
 
 @pytest.mark.parametrize(("act", "code"), [("exit", 3), ("killed", -signal.SIGKILL)])
-def test_a_worker_that_dies_fails_its_task_alone(act: str, code: int, local: LocalEngine, tmp_path: Path):
+def test_a_worker_that_dies_fails_its_task_alone(act: str, code: int, beside: Engine, tmp_path: Path):
     tasks = [chore(tmp_path, "bad", act, cost=9.0), *(chore(tmp_path, key) for key in "abc")]
-    (failure,), _ = run(local, tasks)
+    (failure,), _ = run(beside, tasks)
     assert sorted(said(tmp_path, "end")) == ["a", "b", "c"]
     assert (failure.key, failure.attempts) == ("bad", 2)
-    assert f"exit code {code}" in failure.error
+    assert (f"exit code {code}" if isinstance(beside, LocalEngine) else "the worker process") in failure.error
     tried = [pid for key, _, pid, *_ in lines(tmp_path) if key == "bad"]
     assert len(set(tried)) == 2, "the second attempt is in a fresh worker"
 
 
-def test_a_death_that_does_not_repeat_is_no_failure(local: LocalEngine, tmp_path: Path):
-    failures, _ = run(local, [chore(tmp_path, "shaky", "killed once"), chore(tmp_path, "next", needs=("shaky",))])
+def test_a_death_that_does_not_repeat_is_no_failure(beside: Engine, tmp_path: Path):
+    failures, _ = run(beside, [chore(tmp_path, "shaky", "killed once"), chore(tmp_path, "next", needs=("shaky",))])
     assert failures == []
     assert said(tmp_path, "end") == ["shaky", "next"]
 
 
-def test_a_worker_that_dies_while_idle_is_replaced(local: LocalEngine, tmp_path: Path):
+def test_a_worker_that_dies_while_idle_is_replaced(beside: Engine, tmp_path: Path):
     tasks = [
         chore(tmp_path, "doomed", "killed afterwards"),
         chore(tmp_path, "slow", "slow"),
         *(chore(tmp_path, key, "slow", needs=("slow",)) for key in "abc"),
     ]
-    failures, _ = run(local, tasks)
+    failures, _ = run(beside, tasks)
     assert failures == []
     assert sorted(said(tmp_path, "end")) == ["a", "b", "c", "doomed", "slow"]
 
@@ -235,6 +249,36 @@ def test_workers_stay_warm_have_their_threads_and_end(tmp_path: Path, monkeypatc
     assert 1 <= len(pids(tmp_path)) <= 2
     assert os.getpid() not in pids(tmp_path)
     assert os.environ["OMP_NUM_THREADS"] == "7"
+    assert wait_until(lambda: not any(runs_still(pid) for pid in pids(tmp_path)))
+
+
+def test_on_ray_order_failures_deaths_and_threads(ray: RayEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """What the other tests ask of each engine, in one run of Ray's."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    tasks = [
+        chore(tmp_path, "bad", "user error"),
+        chore(tmp_path, "after", needs=("bad",)),
+        chore(tmp_path, "err", "error"),
+        chore(tmp_path, "shaky", "killed once", cost=9.0),
+        chore(tmp_path, "next", needs=("shaky",)),
+        *fetched(tmp_path, "xy"),
+    ]
+    heard: list[Event] = []
+    failures = replace(ray, threads=3).run(tasks, do, heard.append, room=1)
+    assert [(f.key, f.attempts, f.user_error) for f in failures if f.key != "err"] == [
+        ("bad", 1, True),
+        ("after", 0, False),
+    ]
+    assert [f.error.splitlines()[0] for f in failures if f.key == "err"] == ["RuntimeError: attempt 2 went wrong"]
+    assert sorted(said(tmp_path, "end")) == sorted(
+        [*(f"{what}-{name}" for what in ("fetch", "use", "release") for name in "xy"), "next", "shaky"]
+    )
+    log = [(key, word) for key, word, *_ in lines(tmp_path)]
+    assert log.index(("shaky", "end")) < log.index(("next", "begin"))
+    assert held_at_most(tmp_path) == 1
+    assert Event(kind="progress", key="next", share=0.5, figures={"loss": 1.25}) in heard
+    assert {threads for *_, threads in lines(tmp_path)} == {"3"}
+    assert len(pids(tmp_path)) <= 4, "two workers, one in place of the killed one, and one that fetches"
     assert wait_until(lambda: not any(runs_still(pid) for pid in pids(tmp_path)))
 
 

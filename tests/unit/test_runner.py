@@ -12,7 +12,8 @@ from pliant.execution.engine import Event
 from pliant.execution.local import LocalEngine, SerialEngine
 from pliant.execution.store import Store, StoreError
 from pliant.records.numerics import Numerics
-from pliant.studies.runner import default_engine, run_studies
+from pliant.studies.engines import default_engine
+from pliant.studies.runner import run_studies
 from pliant.studies.schedule import schedule
 from pliant.studies.settling import settle
 from pliant.studies.spec import SpecError

@@ -90,16 +90,13 @@ def bytes_of(text: str | None) -> int | None:
     Raises:
         ValueError: not a size.
     """
-    import re
-
+    from pliant.records.units import parse_bytes
     from pliant.studies.spec import SpecError
 
-    if text is None:
-        return None
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)B?", text, re.IGNORECASE)
-    if match is None:
-        raise SpecError(f"--cache-cap is {text!r}; expected a size such as 60GB")
-    return int(float(match[1]) * 1000 ** " KMGT".index(match[2].upper() or " "))
+    try:
+        return None if text is None else parse_bytes(text)
+    except ValueError as error:
+        raise SpecError(f"--cache-cap is {text!r}; expected a size such as 60GB") from error
 
 
 @contextmanager

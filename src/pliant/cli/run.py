@@ -4,9 +4,12 @@ STUDY is a YAML file, the folder of a study that was begun, or a recipe function
 --recipe NAME takes the study of a published result instead, and with --dry-run tells what it would take before
 anything is fetched. Running a finished study changes nothing.
 
-Example: [bold]pliant run study.yaml --out runs/mine[/bold], and first: [bold]pliant run study.yaml --dry-run[/bold]
+Example: [bold]pliant run study.yaml --out runs/mine[/bold], and first: [bold]pliant run study.yaml --dry-run[/bold];
+on a Ray cluster: [bold]pliant run study.yaml --engine ray --address auto[/bold]
 """
 
+from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,10 +20,19 @@ from pliant.cli.progress import Log, clock, fetching
 from pliant.records.units import MARGIN_NATS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pliant.api import Study
     from pliant.execution.engine import TaskFailure
     from pliant.execution.table import Table
     from pliant.studies.spec import StudySpec
+
+
+class Engine(StrEnum):
+    """What runs the tasks of a study."""
+
+    local = "local"
+    ray = "ray"
 
 
 def command(
@@ -30,7 +42,13 @@ def command(
     recipe: str | None = typer.Option(None, help="The study of a published result; `pliant recipes` lists them."),
     out: Path | None = typer.Option(None, help="The study's folder; by default runs/<name of the study>."),
     dry_run: bool = typer.Option(False, "--dry-run", help="List the cells and the estimated time; run nothing."),
-    workers: int | None = typer.Option(None, help="Worker processes; by default one a core, 0 for none."),
+    workers: int | None = typer.Option(
+        None, help="Worker processes; by default one a core, 0 for none; on a cluster as many as it has room for."
+    ),
+    engine: Engine = typer.Option(Engine.local, help="local: processes of this machine; ray: workers on a cluster."),
+    address: str | None = typer.Option(
+        None, help="The Ray cluster: auto, HOST:PORT or ray://HOST:PORT; by default one is started on this machine."
+    ),
     cache_cap: str | None = checkpoints.CACHE_CAP,
     allow_suspect: bool = typer.Option(False, "--allow-suspect", help="Go on with checkpoints that the audit refuses."),
     allow_pickle: bool = checkpoints.ALLOW_PICKLE,
@@ -54,7 +72,9 @@ def command(
     from pliant.cli.recipes import show_estimate
     from pliant.cli.recipes import write_study as write
     from pliant.cli.running import run_and_watch
+    from pliant.studies.engines import EngineChoice
 
+    chosen = EngineChoice(kind=engine.value, address=address)
     _check(study, recipe, dry_run, write_study, extend_grids, batch_tokens)
     _check_allowed(recipe, {"--allow-pickle": allow_pickle, "--trust-remote-code": trust_remote_code})
     if recipe is not None and write_study is not None:
@@ -74,9 +94,10 @@ def command(
     if remeasure:
         _set_aside(opened)
     cap = checkpoints.bytes_of(cache_cap)
-    tables, failures = run_and_watch([(opened.spec, opened.folder)], workers=workers, log=log, cache_cap=cap)
+    again = partial(run_and_watch, workers=workers, log=log, engine=chosen, cache_cap=cap)
+    tables, failures = again([(opened.spec, opened.folder)])
     if extend_grids:
-        tables, failures = _extend(opened, tables, failures, workers, log, cap)
+        tables, failures = _extend(opened, tables, failures, again)
     conclude(
         tables, failures, report=opened.folder / "report.html", title=opened.spec.study, as_json=as_json, margin=margin
     )
@@ -129,12 +150,9 @@ def _extend(
     study: "Study",
     tables: "list[Table]",
     failures: "list[TaskFailure]",
-    workers: int | None,
-    log: Log,
-    cache_cap: int | None,
+    run: "Callable[[list[tuple[StudySpec, Path]]], tuple[list[Table], list[TaskFailure]]]",
 ) -> "tuple[list[Table], list[TaskFailure]]":
-    """Run again with longer grids as long as a best rate lies at an end, `ROUNDS` times at most."""
-    from pliant.cli.running import run_and_watch
+    """`run` again with longer grids as long as a best rate lies at an end, `ROUNDS` times at most."""
     from pliant.report.study import open_study
     from pliant.report.tuning import short_grids
     from pliant.studies.growth import extend_grids
@@ -145,7 +163,7 @@ def _extend(
         if longer == spec:
             break
         spec = longer
-        tables, failures = run_and_watch([(spec, study.folder)], workers=workers, log=log, cache_cap=cache_cap)
+        tables, failures = run([(spec, study.folder)])
     return tables, failures
 
 

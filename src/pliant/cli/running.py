@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pliant.checkpoints.hub.pins import Pinned
     from pliant.execution.engine import Observer, TaskFailure
     from pliant.execution.table import Table
+    from pliant.studies.engines import EngineChoice
     from pliant.studies.schedule import Schedule
     from pliant.studies.spec import StudySpec
 
@@ -30,6 +31,7 @@ def run_and_watch(
     *,
     workers: int | None,
     log: Log,
+    engine: "EngineChoice | None" = None,
     cache_cap: int | None = None,
     pins: "Mapping[str, Pinned] | None" = None,
     tell_notes: bool = True,
@@ -39,7 +41,10 @@ def run_and_watch(
     `tell_notes` also says what was left out of the checkpoints.
     """
     quiet_libraries()
+    from pliant.studies.engines import HERE
     from pliant.studies.runner import run_studies
+
+    chosen = engine or HERE
 
     if workers is not None and workers < 0:
         from pliant.studies.spec import SpecError
@@ -51,6 +56,8 @@ def run_and_watch(
         if log is Log.auto:
             for note in (note for plan in schedule.plans for note in plan.notes if tell_notes):
                 typer.echo(f"note: {note}", err=True)
+            if chosen.kind == "local" and any(plan.spec.resources for plan in schedule.plans):
+                typer.echo("note: resources has an effect on a cluster only; here --workers says how many", err=True)
             todo, total = schedule.cells_missing, schedule.cells
             about = clock(schedule.seconds / lanes)
             where = ", ".join(str(plan.folder) for plan in schedule.plans)
@@ -61,5 +68,11 @@ def run_and_watch(
 
     with listing() as progress:
         return run_studies(
-            studies, workers=workers, observe=watch, cache_cap=cache_cap, listing=progress, pins=pins or {}
+            studies,
+            engine=chosen,
+            workers=workers,
+            observe=watch,
+            cache_cap=cache_cap,
+            listing=progress,
+            pins=pins or {},
         )

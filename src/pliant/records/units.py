@@ -10,6 +10,7 @@ MARGIN_NATS = 0.01
 _SCALE = {"": 1, "K": 1_000, "M": 1_000_000, "B": 1_000_000_000, "T": 1_000_000_000_000}
 MOST_TOKENS = 10**18
 _TOKENS = re.compile(r"([0-9][0-9_,]*(?:\.[0-9]+)?|\.[0-9]+)\s*([KMBT]?)", re.IGNORECASE)
+_BYTES = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)B?", re.IGNORECASE)
 
 
 def parse_tokens(text: str | int | float) -> int:
@@ -23,6 +24,18 @@ def parse_tokens(text: str | int | float) -> int:
     if not 0.5 < tokens < MOST_TOKENS:
         raise ValueError(f"{clipped(text)} is not a token count: write a positive number such as 500K, 1.31M or 40B")
     return round(tokens)
+
+
+def parse_bytes(text: str | int) -> int:
+    """`"60GB"` -> 60_000_000_000; a number alone is bytes.
+
+    Raises:
+        ValueError: not a size.
+    """
+    match = _BYTES.fullmatch(str(text).strip())
+    if match is None:
+        raise ValueError(f"{text!r} is not a size; write one such as 60GB")
+    return int(float(match[1]) * 1000 ** " KMGT".index(match[2].upper() or " "))
 
 
 def format_tokens(tokens: float) -> str:

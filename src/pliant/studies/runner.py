@@ -1,20 +1,19 @@
 """From a study to its records: plan, run what is missing, write the tables."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 from pliant.checkpoints.hub.pins import Pinned
 from pliant.execution.engine import Engine, Observer, TaskFailure, UserError
 from pliant.execution.links import refuse_links
-from pliant.execution.local import LocalEngine, SerialEngine
+from pliant.execution.local import SerialEngine
 from pliant.execution.store import Store, StoreError
 from pliant.execution.table import Table, read_table, write_parquet, write_plan
 from pliant.execution.writing import naming_what_stops_writing
 from pliant.modifications.merge import parts_weights
 from pliant.studies.downloads import room_for
+from pliant.studies.engines import HERE, EngineChoice, opened
 from pliant.studies.group import recorded_weights, release_model
 from pliant.studies.members import Progress
 from pliant.studies.plan import Plan
@@ -22,13 +21,14 @@ from pliant.studies.precision import draw_on
 from pliant.studies.schedule import Schedule, schedule
 from pliant.studies.settling import planned, prepare
 from pliant.studies.spec import StudySpec
+from pliant.studies.splitting import split
 from pliant.studies.work import perform
 
 
 def run_studies(
     studies: Sequence[tuple[StudySpec, Path]],
     *,
-    engine: Engine | None = None,
+    engine: Engine | EngineChoice = HERE,
     workers: int | None = None,
     observe: Callable[[Schedule], Observer],
     cache_cap: int | None = None,
@@ -59,7 +59,7 @@ def run_studies(
 
 def _run(
     plans: Sequence[Plan],
-    engine: Engine | None,
+    engine: Engine | EngineChoice,
     workers: int | None,
     observe: Callable[[Schedule], Observer],
     cache_cap: int | None,
@@ -70,17 +70,18 @@ def _run(
             prepare(plan)
             Store(plan.folder).sweep_leftovers()
             write_plan(plan.folder, plan.spec.study, plan.cells(), plan.data_notes)
-    chosen = engine or default_engine(plans[0].spec, workers)
-    lanes = max(1, getattr(chosen, "workers", 1))
-    todo = replace(schedule(plans), lanes=lanes)
-    if todo.tasks:
+    whole = schedule(plans)
+    if whole.tasks:
         refuse_damaged(plans)
-    room = room_for(todo.tasks, cache_cap, lanes)
-    observer = observe(todo)
-    try:
-        failures = chosen.run(todo.tasks, perform, observer, room=room) if todo.tasks else []
-    finally:
-        release_model()  # where the engine worked in this process
+    # nothing to do is no reason to start a cluster
+    with opened(engine if whole.tasks else SerialEngine(), plans, workers) as (chosen, lanes):
+        todo = split(whole, lanes)
+        room = room_for(todo.tasks, cache_cap, lanes)
+        observer = observe(todo)
+        try:
+            failures = chosen.run(todo.tasks, perform, observer, room=room) if todo.tasks else []
+        finally:
+            release_model()  # where the engine worked in this process
     tables = [read_table(plan.folder) for plan in plans]
     for table in tables:
         with naming_what_stops_writing(table.folder):
@@ -107,13 +108,6 @@ def refuse_damaged(plans: Sequence[Plan]) -> None:
     if damaged:
         more = f" ({len(damaged)} such records)" if len(damaged) > 1 else ""
         raise StoreError(f"{damaged[0]}{more}")
-
-
-def default_engine(spec: StudySpec, workers: int | None = None) -> Engine:
-    """Worker processes for this machine's cores, `numerics.threads` each; one worker where there is an accelerator."""
-    cores = 1 if spec.numerics.device != "cpu" else (os.cpu_count() or 1) // spec.numerics.threads
-    count = workers if workers is not None else max(1, cores)
-    return LocalEngine(workers=count, threads=spec.numerics.threads) if count > 0 else SerialEngine()
 
 
 def set_aside_changed(plan: Plan) -> dict[str, Path]:

@@ -11,6 +11,7 @@ from pliant.modifications.noise import Noise
 from pliant.modifications.regularise.method import Divergence, ElasticWeights, ProbeFirst, Regulariser, Replay
 from pliant.modifications.wanda import PASSES, Wanda
 from pliant.records.identity import digest
+from pliant.records.numerics import Numerics
 from pliant.studies.cells import CellPlan
 from pliant.studies.cost import Cost, machine_factor
 from pliant.studies.downloads import download_tasks
@@ -89,17 +90,22 @@ def _segment_tasks(todo: Sequence[tuple[GroupPlan, list[CellPlan]]], plan: Plan,
 
 
 def _group_task(group: GroupPlan, cells: list[CellPlan], plan: Plan, made: set[str], factor: float) -> Task:
-    width = group.ladder.spec.architecture.width if group.ladder else max(8, round((group.parameters / 24) ** 0.5))
-    kernel = plan.spec.numerics.kernel is not None
-    costs = [cost for cell in cells for cost in (replace(_cost(cell, group), by_kernel=kernel), _asked_cost(cell))]
-    costs += _training_costs(cells, group, kernel)
     return Task(
         key=f"group {plan.folder} {group.name} {group.place}",
         label=f"measure {group.name}",
         payload=GroupJob(group=group, folder=plan.folder, numerics=plan.spec.numerics),
-        cost_seconds=sum(cost.seconds(width, group.parameters) for cost in costs) * factor,
+        cost_seconds=group_seconds(group, cells, plan.spec.numerics) * factor,
         needs=tuple(sorted(str(place) for place in group.places(cells) if str(place) in made)),
     )
+
+
+def group_seconds(group: GroupPlan, cells: Sequence[CellPlan], numerics: Numerics) -> float:
+    """What `cells` of `group` take on one core of the reference machine."""
+    width = group.ladder.spec.architecture.width if group.ladder else max(8, round((group.parameters / 24) ** 0.5))
+    kernel = numerics.kernel is not None
+    costs = [cost for cell in cells for cost in (replace(_cost(cell, group), by_kernel=kernel), _asked_cost(cell))]
+    costs += _training_costs(cells, group, kernel)
+    return sum(cost.seconds(width, group.parameters) for cost in costs)
 
 
 def _cost(cell: CellPlan, group: GroupPlan) -> Cost:

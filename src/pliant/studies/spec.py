@@ -11,8 +11,10 @@ from pliant.data.hub_text import HubText
 from pliant.data.task_setting import TaskSetting, task_name
 from pliant.data.text_files import TextFiles
 from pliant.execution.engine import UserError
+from pliant.execution.resources import Resources
 from pliant.modifications.merge_weights import MergeWeights, coefficients
 from pliant.records.numerics import Numerics
+from pliant.records.units import parse_bytes
 from pliant.studies.evaluation_spec import EvaluationSpec
 from pliant.studies.modification_spec import ModificationSpec
 from pliant.studies.sections import Section, Seeds, TokenCount, different
@@ -179,11 +181,17 @@ CorpusSetting = Annotated[
 ]
 
 
+def _with_bytes(value: Any) -> Any:
+    sized = isinstance(value, dict) and isinstance(value.get("memory"), str)
+    return {**value, "memory": parse_bytes(value["memory"])} if sized else value
+
+
 class StudySpec(Section):
     """The whole study. `corpus` is `english`, `markov:SEED`, a path to text, a Hub dataset as
     `OWNER/NAME:CONFIGURATION:SPLIT`, or a mapping with `path` or `dataset` that also names the `column`; `tokenizer`
     is `bytes`, a path or a Hub name, and by default what the corpus or the checkpoints bring along. `runs` is a YAML
-    file that extends the table of public runs; `allow_suspect` measures checkpoints that the audit refuses."""
+    file that extends the table of public runs; `allow_suspect` measures checkpoints that the audit refuses. `resources`
+    is what a worker takes of a cluster; on one machine it has no effect, so that one file serves both."""
 
     study: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     corpus: CorpusSetting = "english"
@@ -196,6 +204,7 @@ class StudySpec(Section):
     runs: Path | None = None
     allow_suspect: bool = False
     snapshot_seconds: Annotated[float, Field(gt=0)] = 20.0
+    resources: Annotated[Resources, BeforeValidator(_with_bytes)] | None = None
 
     @model_validator(mode="after")
     def _check(self) -> "StudySpec":

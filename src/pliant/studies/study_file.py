@@ -15,6 +15,7 @@ from pliant.data.corpora import EMBEDDED, CorpusName
 from pliant.data.hub_text import HubText
 from pliant.data.task_setting import TaskDataset, TaskFiles, TaskSetting
 from pliant.data.text_files import TextFiles
+from pliant.execution.resources import Resources
 from pliant.modifications.adapters import LowRank
 from pliant.records.numerics import Numerics
 from pliant.records.outside import clipped
@@ -192,7 +193,7 @@ def _known_keys() -> set[str]:
     )
     settings = (
         Recipe, Schedule, Optimisation, EarlyStop, Architecture, Numerics, LowRank, TextFiles, HubText, TaskFiles,
-        TaskDataset,
+        TaskDataset, Resources,
     )  # fmt: skip
     keys = {field.alias or name for model in models for name, field in model.model_fields.items()}
     return keys | {name for kind in settings for name in kind.__dataclass_fields__}

@@ -1,7 +1,7 @@
 """How each theta' of a cell is made on the opened checkpoint."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -26,6 +26,8 @@ from pliant.studies.cells import CellPlan
 from pliant.studies.materials import Materials
 from pliant.training.decoder import Forward
 
+SIDE_BY_SIDE_PARAMETERS = 30_000_000
+"""No wider model than 64 is trained beside others; so wide, with a vocabulary of 200,000, it has fewer."""
 Training = tuple[FineTune, int]
 """A fine-tune as it is trained, with its seed: several cells may start from one."""
 
@@ -88,6 +90,19 @@ def together(cells: Iterable[CellPlan]) -> list[CellPlan]:
     for cell in cells:
         groups.setdefault(_training(cell) or cell.key, []).append(cell)
     return [cell for group in groups.values() for cell in group]
+
+
+def inseparable(cells: Iterable[CellPlan], parameters: int, numerics: Numerics) -> list[list[CellPlan]]:
+    """`cells` of a model of so many `parameters`, in lots of those that share a training, or may be trained side by
+    side (`sweeps_pay` tells once the model is there)."""
+    stacked = parameters <= SIDE_BY_SIDE_PARAMETERS and (numerics.kernel is not None or numerics.sweep == "stacked")
+    lots: dict[Training | str, list[CellPlan]] = {}
+    for cell in cells:
+        training = _training(cell)
+        if training is not None and stacked and training[0].plain and training[0].strength:
+            training = (replace(training[0], strength=0.0), training[1])
+        lots.setdefault(training or cell.key, []).append(cell)
+    return list(lots.values())
 
 
 def sharing(cells: Iterable[CellPlan]) -> dict[Training, list[CellPlan]]:
