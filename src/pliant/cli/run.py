@@ -4,7 +4,11 @@ STUDY is a YAML file, the folder of a study that was begun, or a recipe function
 --recipe NAME takes the study of a published result instead, and with --dry-run tells what it would take before
 anything is fetched. Running a finished study changes nothing.
 
-Example: [bold]pliant run study.yaml --out runs/mine[/bold], and first: [bold]pliant run study.yaml --dry-run[/bold]
+With --engine slurm the work is done by jobs of a cluster, at most --workers at once; run it on a login node, in a
+folder that the nodes share. --engine slurm-local does the same with processes of this machine, to try it.
+
+Example: [bold]pliant run study.yaml --out runs/mine[/bold], and first: [bold]pliant run study.yaml --dry-run[/bold];
+on a cluster [bold]pliant run study.yaml --engine slurm --slurm partition=gpu --slurm time=120[/bold]
 """
 
 from pathlib import Path
@@ -13,12 +17,13 @@ from typing import TYPE_CHECKING
 import typer
 
 from pliant.cli import checkpoints
+from pliant.cli.engines import EngineName, engine_of
 from pliant.cli.progress import Log, clock, fetching
 from pliant.records.units import MARGIN_NATS
 
 if TYPE_CHECKING:
     from pliant.api import Study
-    from pliant.execution.engine import TaskFailure
+    from pliant.execution.engine import Engine, TaskFailure
     from pliant.execution.table import Table
     from pliant.studies.spec import StudySpec
 
@@ -30,7 +35,13 @@ def command(
     recipe: str | None = typer.Option(None, help="The study of a published result; `pliant recipes` lists them."),
     out: Path | None = typer.Option(None, help="The study's folder; by default runs/<name of the study>."),
     dry_run: bool = typer.Option(False, "--dry-run", help="List the cells and the estimated time; run nothing."),
-    workers: int | None = typer.Option(None, help="Worker processes; by default one a core, 0 for none."),
+    workers: int | None = typer.Option(
+        None, help="Worker processes, by default one a core, 0 for none; with slurm jobs in flight, by default 16."
+    ),
+    engine: EngineName = typer.Option(EngineName.local, help="Who does the work."),
+    slurm: list[str] = typer.Option(
+        [], metavar="NAME=VALUE", help="An option of sbatch for --engine slurm, such as partition=gpu; repeatable."
+    ),
     cache_cap: str | None = checkpoints.CACHE_CAP,
     allow_suspect: bool = typer.Option(False, "--allow-suspect", help="Go on with checkpoints that the audit refuses."),
     batch_tokens: int | None = typer.Option(None, min=1, help="Tokens of one forward pass of a new study."),
@@ -68,9 +79,12 @@ def command(
     if remeasure:
         _set_aside(opened)
     cap = checkpoints.bytes_of(cache_cap)
-    tables, failures = run_and_watch([(opened.spec, opened.folder)], workers=workers, log=log, cache_cap=cap)
+    chosen = engine_of(engine, opened.spec, opened.folder, workers=workers, slurm=slurm)
+    tables, failures = run_and_watch(
+        [(opened.spec, opened.folder)], workers=workers, log=log, engine=chosen, cache_cap=cap
+    )
     if extend_grids:
-        tables, failures = _extend(opened, tables, failures, workers, log, cap)
+        tables, failures = _extend(opened, tables, failures, workers, log, chosen, cap)
     conclude(
         tables, failures, report=opened.folder / "report.html", title=opened.spec.study, as_json=as_json, margin=margin
     )
@@ -115,6 +129,7 @@ def _extend(
     failures: "list[TaskFailure]",
     workers: int | None,
     log: Log,
+    engine: "Engine | None",
     cache_cap: int | None,
 ) -> "tuple[list[Table], list[TaskFailure]]":
     """Run again with longer grids as long as a best rate lies at an end, `ROUNDS` times at most."""
@@ -129,7 +144,9 @@ def _extend(
         if longer == spec:
             break
         spec = longer
-        tables, failures = run_and_watch([(spec, study.folder)], workers=workers, log=log, cache_cap=cache_cap)
+        tables, failures = run_and_watch(
+            [(spec, study.folder)], workers=workers, log=log, engine=engine, cache_cap=cache_cap
+        )
     return tables, failures
 
 

@@ -12,7 +12,7 @@ from pliant.cli.progress import Log, clock, fetching, observer
 
 if TYPE_CHECKING:
     from pliant.checkpoints.hub.pins import Pinned
-    from pliant.execution.engine import Observer, TaskFailure
+    from pliant.execution.engine import Engine, Observer, TaskFailure
     from pliant.execution.table import Table
     from pliant.studies.schedule import Schedule
     from pliant.studies.spec import StudySpec
@@ -30,6 +30,7 @@ def run_and_watch(
     *,
     workers: int | None,
     log: Log,
+    engine: "Engine | None" = None,
     cache_cap: int | None = None,
     pins: "Mapping[str, Pinned] | None" = None,
     tell_notes: bool = True,
@@ -61,5 +62,11 @@ def run_and_watch(
 
     with listing() as progress:
         return run_studies(
-            studies, workers=workers, observe=watch, cache_cap=cache_cap, listing=progress, pins=pins or {}
+            studies,
+            engine=engine,
+            workers=workers,
+            observe=watch,
+            cache_cap=cache_cap,
+            listing=progress,
+            pins=pins or {},
         )
