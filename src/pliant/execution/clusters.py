@@ -145,13 +145,7 @@ class Slurm:
         submitit = _submitit()
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-        try:
-            executor = submitit.SlurmExecutor(folder, max_num_timeout=REQUEUES)
-        except RuntimeError as error:
-            raise UserError(
-                "Slurm's commands (srun, sbatch) are not on this machine's PATH: run this on a login node, or "
-                "with --engine slurm-local to try it without a cluster"
-            ) from error
+        executor = _with_commands(lambda: submitit.SlurmExecutor(folder, max_num_timeout=REQUEUES))
         requeue = {"additional_parameters": {"requeue": True}}  # sites may have it off
         executor.update_parameters(**self.options, **requeue, array_parallelism=len(calls))
         try:
@@ -163,24 +157,36 @@ class Slurm:
 
     def alive(self, folder: Path, jobs: Collection[str]) -> set[str] | None:
         """By squeue, which knows of a job from sbatch's answer on, and whether or not there is accounting."""
-        asked = subprocess.run(
-            ["squeue", "--me", "--noheader", "--array", "--format=%i"], capture_output=True, text=True, check=False
-        )
+        if not jobs:
+            return set()
+        asked = _ask("squeue", "--me", "--noheader", "--array", "--format=%i")
         return set(jobs) & set(asked.stdout.split()) if asked.returncode == 0 else None
 
     def cancel(self, folder: Path, jobs: Collection[str]) -> None:
         if jobs:
-            subprocess.run(["scancel", *sorted(jobs)], capture_output=True, check=False)
+            _ask("scancel", *sorted(jobs))
 
     def last_words(self, folder: Path, job: str) -> str:
         """Its state, such as OUT_OF_MEMORY, where Slurm keeps accounts."""
-        asked = subprocess.run(
-            ["sacct", "--noheader", "--parsable2", "--allocations", "--format=State", f"--jobs={job}"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        asked = _ask("sacct", "--noheader", "--parsable2", "--allocations", "--format=State", f"--jobs={job}")
         return asked.stdout.split("\n")[0].strip() if asked.returncode == 0 else ""
+
+
+def _ask(*command: str) -> "subprocess.CompletedProcess[str]":
+    return _with_commands(lambda: subprocess.run(command, capture_output=True, text=True, check=False))
+
+
+def _with_commands(call: Callable[[], Any]) -> Any:
+    """Raises:
+    UserError: a command of Slurm is not here.
+    """
+    try:
+        return call()
+    except (FileNotFoundError, RuntimeError) as error:  # submitit's is the latter
+        raise UserError(
+            "Slurm's commands (srun, sbatch, squeue) are not on this machine's PATH: run this on a login node, or "
+            "with --engine slurm-local to try it without a cluster"
+        ) from error
 
 
 @final
