@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pliant.execution.engine import Progress, Task
+from pliant.execution.engine import Progress, Task, UserError
 
 PATIENCE_SECONDS = 120
 
@@ -25,6 +25,10 @@ def do(payload: dict[str, Any], progress: Progress) -> None:
         file.write(f"{name}\n")
     if payload["act"] == "killed" or (payload["act"] == "killed once" and starts(folder)[name] == 1):
         os.kill(os.getpid(), signal.SIGKILL)
+    if payload["act"] == "user error":
+        raise UserError("not to be had")
+    if payload["act"] == "error" or (payload["act"] == "error once" and starts(folder)[name] == 1):
+        raise RuntimeError("gone wrong")
     (folder / "done").mkdir(exist_ok=True)
     for step in range(steps):
         if step == payload["pause_after"]:

@@ -8,12 +8,14 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, final
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, final
 
 from pliant.execution.engine import UserError
 
 if TYPE_CHECKING:
     from submitit import LocalJob
+
+Given = TypeVar("Given")
 
 REQUEUES = 100
 """A job is put back into the queue so often when its time is up; what gains nothing is given up long before."""
@@ -176,7 +178,7 @@ def _ask(*command: str) -> "subprocess.CompletedProcess[str]":
     return _with_commands(lambda: subprocess.run(command, capture_output=True, text=True, check=False))
 
 
-def _with_commands(call: Callable[[], Any]) -> Any:
+def _with_commands(call: Callable[[], Given]) -> Given:
     """Raises:
     UserError: a command of Slurm is not here.
     """

@@ -1,6 +1,6 @@
 """Which ready tasks go into one job: starting a job costs tens of seconds, so short tasks travel together."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from heapq import heapreplace
 
 from pliant.execution.engine import Task
@@ -20,9 +20,9 @@ def pack(tasks: Sequence[Task], *, free: int, places: int, job_seconds: float = 
     most urgent tasks go to different parcels. The size shrinks with what is left: guided self-scheduling
     (Polychronopoulos and Kuck 1987).
     """
-    total = sum(task.cost_seconds for task in tasks)
+    total = _seconds(tasks)
     size = max(job_seconds, total / (ROUNDS * places))
-    count = min(free, len(tasks), max(1, int(total / size)) if size else len(tasks))
+    count = min(free, _jobs_worth(tasks, size))
     parcels: list[list[Task]] = [[] for _ in range(count)]
     least = [(0.0, 0, number) for number in range(count)]  # a heap: seconds, tasks, which
     for task in tasks:
@@ -34,3 +34,40 @@ def pack(tasks: Sequence[Task], *, free: int, places: int, job_seconds: float = 
         parcels[number].append(task)
         heapreplace(least, (seconds + task.cost_seconds, held + 1, number))
     return parcels
+
+
+def _jobs_worth(tasks: Sequence[Task], size: float) -> int:
+    """A job for each task of `size` seconds or more, and as many as the others fill, one at least."""
+    long = sum(task.cost_seconds >= size for task in tasks)
+    rest = _seconds([task for task in tasks if task.cost_seconds < size])
+    return long + (max(1, int(rest / size)) if long < len(tasks) else 0)
+
+
+def followed(
+    parcel: Sequence[Task],
+    *,
+    behind: Mapping[str, Sequence[Task]],
+    ended: Collection[str],
+    taken: Collection[str],
+    job_seconds: float = JOB_SECONDS,
+) -> list[Task]:
+    """`parcel` and, while it has less than `job_seconds`, tasks that need only what is in it or has `ended`.
+
+    So a chain of short tasks waits in the cluster's queue once. `behind` has the tasks that need each; those in
+    `taken` travel elsewhere.
+    """
+    found = list(parcel)
+    inside = {task.key for task in found}
+    for task in found:  # grows as it is walked
+        for other in behind[task.key]:
+            if _seconds(found) >= job_seconds or len(found) >= MOST_TASKS:
+                return found
+            here = other.lane == "work" and other.key not in inside and other.key not in taken
+            if here and all(need in inside or need in ended for need in other.needs):
+                found.append(other)
+                inside.add(other.key)
+    return found
+
+
+def _seconds(tasks: Sequence[Task]) -> float:
+    return sum(task.cost_seconds for task in tasks)

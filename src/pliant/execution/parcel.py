@@ -21,7 +21,7 @@ STALLS = 5
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parcel:
-    """What a job runs: the tasks one after another. A task that fails is reported, and the next one begins.
+    """What a job runs: the tasks one after another. One that fails is reported, and those that need it are skipped.
 
     Called again after it was stopped, it goes on: what its report says has ended is not begun again.
     """
@@ -38,17 +38,20 @@ class Parcel:
         _name_the_job(self.files)
         report = _Report(self.files, len(self.tasks))
         for number, task in enumerate(self.tasks):
-            if report.tasks[number].ended:
-                continue
-            report.say(number, TaskReport(state="begun"))
-            try:
-                self.work(task.payload, partial(report.progress, number))
-            except Exception as problem:  # the boundary at which a failure becomes data
-                error, user_error = describe(problem)
-                failed = replace(report.tasks[number], state="failed", error=error, user_error=user_error)
-                report.say(number, failed)
-            else:
-                report.say(number, replace(report.tasks[number], state="finished"))
+            if not report.tasks[number].ended:
+                report.say(number, self._attempt(task, number, report))
+
+    def _attempt(self, task: Task, number: int, report: "_Report") -> TaskReport:
+        states = {other.key: told.state for other, told in zip(self.tasks, report.tasks, strict=True)}
+        if any(states.get(need) in ("failed", "skipped") for need in task.needs):
+            return TaskReport(state="skipped")
+        report.say(number, TaskReport(state="begun"))
+        try:
+            self.work(task.payload, partial(report.progress, number))
+        except Exception as problem:  # the boundary at which a failure becomes data
+            error, user_error = describe(problem)
+            return replace(report.tasks[number], state="failed", error=error, user_error=user_error)
+        return replace(report.tasks[number], state="finished")
 
     def checkpoint(self) -> "DelayedSubmission":
         """Called by submitit when the job is about to be stopped: what is to run when it starts again.

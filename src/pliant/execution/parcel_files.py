@@ -19,7 +19,7 @@ from pliant.execution.store import write_atomically
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskReport:
-    """How far a task of a parcel is; `state` is waiting, begun, finished or failed."""
+    """How far a task of a parcel is; `state` is waiting, begun, finished, failed, or skipped as a need failed."""
 
     state: str = "waiting"
     share: float = 0.0
@@ -29,7 +29,7 @@ class TaskReport:
 
     @property
     def ended(self) -> bool:
-        return self.state in ("finished", "failed")
+        return self.state in ("finished", "failed", "skipped")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,18 +3,19 @@
 import contextlib
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from multiprocessing.connection import wait
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
 from pliant.execution.clusters import Cluster, SubmissionError, log_of
-from pliant.execution.engine import Event, Observer, Task, TaskFailure, UserError, Work, critical_path
-from pliant.execution.local import Worker, hear, thread_environment
-from pliant.execution.packing import JOB_SECONDS, pack
+from pliant.execution.engine import Event, Observer, Task, TaskFailure, UserError, Work, critical_path, dependants
+from pliant.execution.fetcher import Fetcher
+from pliant.execution.flight import Flight, take_over
+from pliant.execution.local import thread_environment
+from pliant.execution.packing import JOB_SECONDS, followed, pack
 from pliant.execution.parcel import Parcel
-from pliant.execution.parcel_files import ParcelFiles, TaskReport, parcels_in, payload_digest
+from pliant.execution.parcel_files import ParcelFiles, TaskReport
 from pliant.execution.queue import Queue
 
 REFUSALS = 30
@@ -50,42 +51,11 @@ class SlurmEngine:
         """
         queue = Queue(tasks, room)
         if tasks:
-            with _fetching(work, self.threads, tasks) as fetcher:
-                driver = _Driver(self, work, queue, observer, critical_path(tasks), fetcher)
+            with Fetcher(work, self.threads, tasks, observer) as fetcher:
+                driver = _Driver(self, work, queue, observer, tasks, fetcher)
                 with driver.cancelling():
-                    driver.take_over(tasks)
                     driver.drive()
         return queue.failures
-
-
-@contextlib.contextmanager
-def _fetching(work: Work, threads: int, tasks: Iterable[Task]) -> Iterator[list[Worker]]:
-    """The process that fetches, where there is anything to fetch; in a list, since one that dies is replaced."""
-    found = [Worker(work, threads, "fetch")] if any(task.lane == "fetch" for task in tasks) else []
-    try:
-        yield found
-    finally:
-        for worker in found:
-            worker.stop()
-
-
-@final
-@dataclass(slots=True)
-class _Flight:
-    """A parcel whose job waits or runs; its tasks by place, those of an earlier driver once the queue gives them."""
-
-    files: ParcelFiles
-    job: str
-    keys: list[str]
-    tasks: dict[int, Task]
-    heard: list[TaskReport] = field(default_factory=list)
-    gone_since: float | None = None
-
-
-def _flight(parcel: Parcel, job: str) -> _Flight:
-    parcel.files.submitted(job)
-    keys = [task.key for task in parcel.tasks]
-    return _Flight(files=parcel.files, job=job, keys=keys, tasks=dict(enumerate(parcel.tasks)))
 
 
 @final
@@ -98,14 +68,17 @@ class _Driver:
         work: Work,
         queue: Queue,
         observer: Observer,
-        rank: dict[str, float],
-        fetcher: list[Worker],
+        tasks: Sequence[Task],
+        fetcher: Fetcher,
     ) -> None:
         self._engine, self._work, self._queue, self._observer = engine, work, queue, observer
-        self._rank = rank
+        self._rank = critical_path(tasks)
+        self._behind = dependants(tasks)
+        self._succeeded: set[str] = set()
         self._fetcher = fetcher
         self._folder = engine.folder.absolute()
-        self._flights: list[_Flight] = []
+        self._tasks = tasks
+        self._flights: list[Flight] = []
         self._backlog: list[Task] = []
         self._refusals = 0
         self._taken_once = False
@@ -122,77 +95,31 @@ class _Driver:
                 flight.files.forget()
             self._engine.cluster.cancel(self._folder, {flight.job for flight in self._flights})
 
-    def take_over(self, tasks: Sequence[Task]) -> None:
-        """Fly on with the jobs of an earlier driver that do what is asked now; cancel the others, and see them end."""
-        asked_now = {task.key: task for task in tasks}
-        strangers = set()
-        for files in parcels_in(self._folder):
-            asked, job = files.asked(), files.job()
-            wanted = [key for key in asked if key in asked_now]
-            same = all(payload_digest(asked_now[key]) == asked[key] for key in wanted)
-            if job and wanted and same and job in self._alive({job}):
-                self._flights.append(_Flight(files=files, job=job, keys=list(asked), tasks={}))
-                continue
-            if not files.withdraw() and not job:
-                job = self._named_late(files)
-            files.forget()
-            strangers |= {job} - {""}
-        self._engine.cluster.cancel(self._folder, strangers)
-        while self._alive(strangers):
-            time.sleep(self._engine.poll_seconds)
-
-    def _named_late(self, files: ParcelFiles) -> str:
-        """The number of a job that took its parcel just as its driver died, and writes its number next."""
-        until = time.monotonic() + self._engine.lag_seconds
-        while not files.job() and time.monotonic() < until:
-            time.sleep(0.05)
-        return files.job()
-
-    def _alive(self, jobs: set[str]) -> set[str]:
-        while (alive := self._engine.cluster.alive(self._folder, jobs)) is None:
-            time.sleep(self._engine.state_seconds)
-        return alive
-
     def drive(self) -> None:
-        while True:
-            self._fetch()
-            self._take_ready()
-            self._submit()
-            if not self._flights and not self._backlog and not self._busy_fetching():
-                if not self._queue.give_up(self._observer):
-                    return
-                continue
-            self._wait()
+        engine = self._engine
+        self._flights += take_over(
+            self._folder,
+            engine.cluster,
+            self._tasks,
+            poll_seconds=engine.poll_seconds,
+            lag_seconds=engine.lag_seconds,
+        )
+        while self._under_way() or self._queue.give_up(self._observer):
+            self._fetcher.listen(self._queue, engine.poll_seconds)
             for flight in list(self._flights):
                 self._look_at(flight)
             self._ask_the_cluster()
 
-    def _busy_fetching(self) -> bool:
-        return any(worker.task is not None for worker in self._fetcher)
-
-    def _fetch(self) -> None:
-        if self._fetcher and not self._busy_fetching() and (task := self._queue.next("fetch")) is not None:
-            if not self._fetcher[0].process.is_alive():  # killed while it had nothing to do
-                self._replace_fetcher()
-            self._observer(Event(kind="started", key=task.key))
-            self._fetcher[0].start(task)
-
-    def _wait(self) -> None:
-        """Until the time of the next look, or the end of what is fetched."""
-        until = time.monotonic() + self._engine.poll_seconds
-        while (left := until - time.monotonic()) > 0 and self._busy_fetching():
-            if wait([self._fetcher[0].pipe], timeout=left) and not hear(self._fetcher[0], self._queue, self._observer):
-                self._replace_fetcher()
-            if not self._busy_fetching():
-                return
-        time.sleep(max(0.0, until - time.monotonic()))
-
-    def _replace_fetcher(self) -> None:
-        self._fetcher[0].stop()
-        self._fetcher[0] = Worker(self._work, self._engine.threads, "fetch")
+    def _under_way(self) -> bool:
+        """Start what can start; whether there is anything to wait for."""
+        self._fetcher.fetch(self._queue)
+        self._take_ready()
+        self._submit()
+        return bool(self._flights or self._backlog or self._fetcher.busy)
 
     def _take_ready(self) -> None:
-        """Tasks that an earlier driver's job has already go to its flight, the others wait to be packed."""
+        """Tasks that a job has already, behind what they need or from an earlier driver, go to its flight; the others
+        wait to be packed."""
         while (task := self._queue.next("work")) is not None:
             flying = next((flight for flight in self._flights if task.key in flight.keys), None)
             if flying is None:
@@ -209,11 +136,11 @@ class _Driver:
             return
         parcels = pack(self._backlog, free=free, places=engine.workers, job_seconds=engine.job_seconds)
         self._folder.mkdir(parents=True, exist_ok=True)
-        asked = [self._asked(parcel) for parcel in parcels]
+        asked = self._asked(parcels)
         try:
             with thread_environment(engine.threads):
                 jobs = engine.cluster.submit(self._folder, asked)
-            self._flights += [_flight(parcel, job) for parcel, job in zip(asked, jobs, strict=True)]
+            self._flights += [_flown(parcel, job) for parcel, job in zip(asked, jobs, strict=True)]
         except BaseException as error:  # Ctrl-C too: what may have been submitted all the same does nothing
             for parcel in asked:
                 parcel.files.forget()
@@ -223,13 +150,29 @@ class _Driver:
         else:
             self._submitted(parcels)
 
-    def _asked(self, tasks: Sequence[Task]) -> Parcel:
-        files = ParcelFiles(folder=self._folder, name=uuid.uuid4().hex)
-        files.ask(tasks)
-        return Parcel(files=files, tasks=tuple(tasks), work=self._work)
+    def _asked(self, parcels: Sequence[Sequence[Task]]) -> list[Parcel]:
+        """The parcels, with what can follow in them, written down for their jobs."""
+        taken = {key for flight in self._flights for key in flight.keys}
+        asked = []
+        for parcel in parcels:
+            tasks = followed(
+                parcel,
+                behind=self._behind,
+                ended=self._succeeded,
+                taken=taken,
+                job_seconds=self._engine.job_seconds,
+            )
+            taken |= {task.key for task in tasks}
+            files = ParcelFiles(folder=self._folder, name=uuid.uuid4().hex)
+            files.ask(tasks)
+            asked.append(Parcel(files=files, tasks=tuple(tasks), work=self._work))
+        return asked
 
     def _submitted(self, parcels: Sequence[Sequence[Task]]) -> None:
+        """The tasks of `parcels` are in flight; the queue gives those that follow in them when they can start."""
         self._taken_once, self._refusals = True, 0
+        for parcel, flight in zip(parcels, self._flights[-len(parcels) :], strict=True):
+            flight.tasks = dict(enumerate(parcel))
         packed = {task.key for parcel in parcels for task in parcel}
         started = [task for task in self._backlog if task.key in packed]
         self._backlog = [task for task in self._backlog if task.key not in packed]
@@ -243,32 +186,41 @@ class _Driver:
             raise UserError(f"the cluster took no jobs: {error}") from error
         self._not_before = time.monotonic() + REFUSED_SECONDS
 
-    def _look_at(self, flight: _Flight) -> None:
+    def _look_at(self, flight: Flight) -> None:
         """Tell what the report has that was not heard yet."""
         reports = flight.files.reported()
-        for place, report in enumerate(reports):
-            task = flight.tasks.get(place)
-            before = flight.heard[place] if place < len(flight.heard) else TaskReport()
-            if task is None:
-                continue
-            if (report.share, report.figures) != (before.share, before.figures) and report.share:
-                self._observer(Event(kind="progress", key=task.key, share=report.share, figures=report.figures))
-            if report.ended:
-                del flight.tasks[place]
-                self._end(task, report, flight)
+        while self._hear(flight, reports):
+            self._take_ready()  # what ended may have made ready what follows in the same parcel
         flight.heard = reports
         if reports and all(report.ended for report in reports):
             self._land(flight)
 
-    def _end(self, task: Task, report: TaskReport, flight: _Flight) -> None:
+    def _hear(self, flight: Flight, reports: Sequence[TaskReport]) -> bool:
+        """Whether a task of the flight has ended."""
+        before = len(flight.tasks)
+        for place, task in list(flight.tasks.items()):
+            report = reports[place] if reports else TaskReport()
+            heard = flight.heard[place] if flight.heard else TaskReport()
+            if report.share and (report.share, report.figures) != (heard.share, heard.figures):
+                self._observer(Event(kind="progress", key=task.key, share=report.share, figures=report.figures))
+            if report.ended:
+                del flight.tasks[place]
+                flight.keys[place] = ""  # tried again, it travels anew
+                self._end(task, report, flight)
+        return len(flight.tasks) < before
+
+    def _end(self, task: Task, report: TaskReport, flight: Flight) -> None:
         if report.state == "finished":
+            self._succeeded.add(task.key)
             self._queue.succeeded(task)
             self._observer(Event(kind="finished", key=task.key, share=1.0))
-            return
-        error = report.error if report.user_error else f"{report.error.rstrip()}\nlog: {self._log(flight)}"
-        self._queue.failed(task, error, report.user_error, self._observer)
+        elif report.state == "skipped":  # what it needs has been done since, elsewhere
+            self._backlog.append(task)
+        else:
+            error = report.error if report.user_error else f"{report.error.rstrip()}\nlog: {self._log(flight)}"
+            self._queue.failed(task, error, report.user_error, self._observer)
 
-    def _land(self, flight: _Flight) -> None:
+    def _land(self, flight: Flight) -> None:
         self._flights.remove(flight)
         flight.files.forget()
         self._backlog += flight.tasks.values()
@@ -290,8 +242,9 @@ class _Driver:
             elif time.monotonic() - flight.gone_since >= self._engine.lag_seconds:
                 self._died(flight)
 
-    def _died(self, flight: _Flight) -> None:
+    def _died(self, flight: Flight) -> None:
         """The task that was begun has failed, or all of them where none was; those behind it are packed again."""
+        flight.files.forget()
         self._engine.cluster.cancel(self._folder, {flight.job})  # it may have been put back into the queue just now
         states = {place: flight.heard[place].state if flight.heard else "waiting" for place in flight.tasks}
         words = self._engine.cluster.last_words(self._folder, flight.job)
@@ -306,5 +259,10 @@ class _Driver:
                 self._queue.failed(task, error, False, self._observer)
         self._land(flight)
 
-    def _log(self, flight: _Flight) -> Path:
+    def _log(self, flight: Flight) -> Path:
         return log_of(self._folder, flight.job)
+
+
+def _flown(parcel: Parcel, job: str) -> Flight:
+    parcel.files.submitted(job)
+    return Flight(files=parcel.files, job=job, keys=[task.key for task in parcel.tasks])
