@@ -2,7 +2,8 @@
 
 A parcel `name` in a folder is: `name.asked`, its tasks as asked, renamed to `name.taken` by the job when it starts;
 `name.job`, the job's number once it is known; `name.report`, how far each task is. A driver withdraws a parcel by
-deleting the first two: a job that finds neither does nothing, however late it starts.
+deleting the first two: a job that finds neither does nothing, however late it starts. What a loss of power takes of
+them costs a second start at most, so the disk confirms none.
 """
 
 import contextlib
@@ -41,7 +42,7 @@ class ParcelFiles:
 
     def ask(self, tasks: Sequence[Task]) -> None:
         asked = [{"key": task.key, "digest": payload_digest(task)} for task in tasks]
-        write_atomically(self._path("asked"), json.dumps(asked))
+        write_atomically(self._path("asked"), json.dumps(asked), lasting=False)
 
     def asked(self) -> dict[str, str]:
         """The key of each task, in order, with the digest of what was asked of it; none where it was withdrawn."""
@@ -57,7 +58,7 @@ class ParcelFiles:
         return self._path("taken").is_file()
 
     def submitted(self, job: str) -> None:
-        write_atomically(self._path("job"), job)
+        write_atomically(self._path("job"), job, lasting=False)
 
     def job(self) -> str:
         """The job's number, by the driver or by the job itself; empty where neither has written it."""
