@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import fake_slurm
-from pliant.execution.clusters import Slurm, log_of
+from pliant.execution.clusters import Slurm, log_of, parsed_options
 from pliant.execution.engine import Event, Task, UserError
 from pliant.execution.slurm_engine import SlurmEngine
 from slurm_chores import cell, do, done, starts
@@ -73,7 +73,10 @@ def when(holds: Callable[[], bool], act: Callable[[], None]) -> "Callable[[], No
 
 def test_tasks_run_as_arrays_of_jobs_within_bounds_and_in_order(tmp_path: Path):
     tasks = [cell(tmp_path, name) for name in "abc"] + [cell(tmp_path, "d", needs=("a", "b", "c"))]
-    assert engine(tmp_path, workers=3, partition="gpu", gpus_per_node="1").run(tasks, do, unheard) == []
+    assert (
+        engine(tmp_path, workers=3, **parsed_options(["partition=gpu", "sbatch.reservation=x"])).run(tasks, do, unheard)
+        == []
+    )
     assert done(tmp_path) == ["a", "b", "c", "d"]
     assert starts(tmp_path) == {"a": 1, "b": 1, "c": 1, "d": 1}
     assert [job.partition("_")[2] for job in ended()] == ["0", "1", "2", ""]
@@ -81,7 +84,7 @@ def test_tasks_run_as_arrays_of_jobs_within_bounds_and_in_order(tmp_path: Path):
     scripts = sorted((tmp_path / "jobs").glob("*_submission.sh"))
     assert len(scripts) == 2, "an array of three jobs, then one job"
     array = scripts[0].read_text()
-    for line in ("--array=0-2%3", "--partition=gpu", "--gpus-per-node=1", "--time=60", "--signal=USR2@90", "--requeue"):
+    for line in ("--array=0-2%3", "--partition=gpu", "--reservation=x", "--time=60", "--signal=USR2@90", "--requeue"):
         assert f"#SBATCH {line}\n" in array
     assert not list((tmp_path / "jobs").glob("*.taken")), "what has ended is forgotten"
 

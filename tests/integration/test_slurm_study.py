@@ -71,9 +71,6 @@ def test_records_through_slurm_are_the_local_ones_byte_for_byte(
     (script, *_) = (tmp_path / "study" / "jobs" / "slurm").glob("*_submission.sh")
     for line in ("--partition=gpu", "--time=120", "--cpus-per-task=1", "--job-name=pliant"):
         assert f"#SBATCH {line}\n" in script.read_text()
-    again = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
-    assert again.returncode == 0, again.stderr
-    assert wait_until(lambda: set(fake_slurm.jobs().values()) == {"COMPLETED"})
 
 
 @pytest.mark.slow

@@ -24,6 +24,9 @@ def test_options_are_parsed_as_submitit_takes_them():
     assert parsed_options(["setup=module load cuda", "setup=ulimit -n 4096"]) == {
         "setup": ["module load cuda", "ulimit -n 4096"]
     }
+    assert parsed_options(["sbatch.reservation=maintenance", "sbatch.contiguous=true"]) == {
+        "additional_parameters": {"reservation": "maintenance", "contiguous": True}
+    }
     assert parsed_options([]) == {}
 
 

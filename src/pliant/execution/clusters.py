@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -20,12 +21,13 @@ Given = TypeVar("Given")
 REQUEUES = 100
 """A job is put back into the queue so often when its time is up; what gains nothing is given up long before."""
 GRACE_SECONDS = 10.0
+ANSWER_SECONDS = 120.0
 ENGINES_OWN = {
     "array_parallelism": "--workers bounds the jobs in flight",
     "nodes": "a job is one process on one node",
     "ntasks_per_node": "a job is one process",
     "num_gpus": "write gpus_per_node",
-    "additional_parameters": "set sbatch's own environment variables, such as SBATCH_RESERVATION",
+    "additional_parameters": "write sbatch.NAME=VALUE",
     "stderr_to_stdout": "errors name the log of standard error",
     "dependency": "tasks are submitted when what they need has ended",
 }
@@ -67,12 +69,18 @@ def log_of(folder: Path, job: str) -> Path:
 def parsed_options(given: Sequence[str]) -> dict[str, Any]:
     """`["partition=gpu", "time=120"]` as parameters of submitit's Slurm executor; those of `setup` make a list.
 
+    What submitit has no name for is `sbatch.NAME=VALUE`, or `sbatch.NAME=true` for an option without a value.
+
     Raises:
         UserError: not name=value, an unknown name, one that the engine sets itself, or no number where one belongs.
     """
     options: dict[str, Any] = {}
     for text in given:
         name, equals, value = text.partition("=")
+        if name.startswith("sbatch.") and equals:
+            more = options.setdefault("additional_parameters", {})
+            more[name.removeprefix("sbatch.")] = value == "true" or value
+            continue
         _check_name(name.strip(), bool(equals), text)
         name = name.strip()
         if name in ("setup", "teardown", "srun_args"):
@@ -91,7 +99,7 @@ def _check_name(name: str, complete: bool, text: str) -> None:
         raise UserError(f"--slurm {name} cannot be set: {ENGINES_OWN[name]}")
     known = set(_defaults()) - set(ENGINES_OWN)
     if name not in known:
-        raise UserError(f"--slurm knows no {name!r}; it takes {', '.join(sorted(known))}")
+        raise UserError(f"--slurm knows no {name!r}; it takes {', '.join(sorted(known))}, or sbatch.{name}=VALUE")
 
 
 def _value(name: str, value: str) -> Any:
@@ -148,8 +156,8 @@ class Slurm:
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
         executor = _with_commands(lambda: submitit.SlurmExecutor(folder, max_num_timeout=REQUEUES))
-        requeue = {"additional_parameters": {"requeue": True}}  # sites may have it off
-        executor.update_parameters(**self.options, **requeue, array_parallelism=len(calls))
+        more = {"requeue": True, **self.options.get("additional_parameters", {})}  # sites may have it off
+        executor.update_parameters(**{**self.options, "additional_parameters": more, "array_parallelism": len(calls)})
         try:
             with submitit.helpers.clean_env(), executor.batch():
                 jobs = [executor.submit(call) for call in calls]
@@ -170,12 +178,20 @@ class Slurm:
 
     def last_words(self, folder: Path, job: str) -> str:
         """Its state, such as OUT_OF_MEMORY, where Slurm keeps accounts."""
+        if shutil.which("sacct") is None:
+            return ""
         asked = _ask("sacct", "--noheader", "--parsable2", "--allocations", "--format=State", f"--jobs={job}")
         return asked.stdout.split("\n")[0].strip() if asked.returncode == 0 else ""
 
 
 def _ask(*command: str) -> "subprocess.CompletedProcess[str]":
-    return _with_commands(lambda: subprocess.run(command, capture_output=True, text=True, check=False))
+    """One that gives no answer has failed: it is asked again."""
+    try:
+        return _with_commands(
+            lambda: subprocess.run(command, capture_output=True, text=True, check=False, timeout=ANSWER_SECONDS)
+        )
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, returncode=1, stdout="", stderr="")
 
 
 def _with_commands(call: Callable[[], Given]) -> Given:
