@@ -11,6 +11,7 @@ import typer
 import yaml
 
 from pliant.cli.engines import EngineName
+from pliant.execution.clusters import parsed_options
 
 DOCS = Path(__file__).parents[2] / "docs"
 FILES = [*sorted((DOCS / "launch").iterdir()), DOCS / "scaling.md"]
@@ -47,22 +48,16 @@ def test_every_command_in_it_is_one_of_ours(file: Path):
     assert commands(file), "a launch file runs pliant"
     for _, name, *words in commands(file):
         if "ray" in words and "ray" not in list(EngineName):
-            continue  # TODO: the Ray engine is merged after this test; then these two lines go
+            continue  # until there is a Ray engine
         command = our_command().commands[name]
-        options = {option: parameter for parameter in command.params for option in parameter.opts}
+        options = {option for parameter in command.params for option in parameter.opts}
         for word, value in zip(words, [*words[1:], ""], strict=True):
             if word.startswith("--"):
                 assert word in options, f"{file.name}: pliant {name} has no {word}"
-                _check(file, options[word], word, value)
-
-
-def _check(file: Path, option: Any, word: str, value: str) -> None:
-    from pliant.execution.clusters import parsed_options
-
-    if choices := getattr(option.type, "choices", None):
-        assert value in [str(getattr(choice, "value", choice)) for choice in choices], f"{file.name}: {word} {value}"
-    if word == "--slurm":
-        assert parsed_options([value])
+            if word == "--engine":
+                assert value in list(EngineName)
+            if word == "--slurm":
+                assert parsed_options([value])
 
 
 def parsed(name: str) -> list[dict[str, Any]]:
