@@ -20,7 +20,7 @@ Given = TypeVar("Given")
 
 REQUEUES = 100
 """A job is put back into the queue so often when its time is up; what gains nothing is given up long before."""
-GRACE_SECONDS = 10.0
+GRACE_SECONDS = 60.0
 ANSWER_SECONDS = 120.0
 ENGINES_OWN = {
     "array_parallelism": "--workers bounds the jobs in flight",
