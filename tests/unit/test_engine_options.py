@@ -71,12 +71,12 @@ def test_the_slurm_engine_has_what_the_study_and_the_command_line_say(tmp_path: 
 
 
 def test_local_jobs_have_a_time_limit_only(tmp_path: Path):
-    engine = of(EngineName.slurm_local, tmp_path, "time=5", workers=3)
+    engine = of(EngineName.slurm_local, tmp_path, "time=5", workers=3, threads=1)
     assert isinstance(engine, SlurmEngine)
     assert isinstance(engine.cluster, LocalJobs)
     assert (engine.workers, engine.cluster.minutes) == (3, 5)
     with pytest.raises(UserError, match="--slurm partition has no effect with --engine slurm-local"):
-        of(EngineName.slurm_local, tmp_path, "partition=gpu")
+        of(EngineName.slurm_local, tmp_path, "partition=gpu", threads=1)
 
 
 def test_the_local_engine_is_the_runs_own_choice(tmp_path: Path):
