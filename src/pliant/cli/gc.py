@@ -1,7 +1,8 @@
 """Free the artifacts of a study that its records no longer need, and say how much that was.
 
-Snapshots and the optimiser states of ladder trunks go; the weights of ladder members stay unless --weights is given
-(training them again gives the same weights, if the numerics plan and the library versions are the same).
+Snapshots, the optimiser states of ladder trunks and the logs of jobs go; the weights of ladder members stay unless
+--weights is given (training them again gives the same weights, if the numerics plan and the library versions are the
+same).
 
 Example: [bold]pliant gc runs/demo/english --dry-run[/bold]
 """

@@ -4,11 +4,15 @@ STUDY is a YAML file, the folder of a study that was begun, or a recipe function
 --recipe NAME takes the study of a published result instead, and with --dry-run tells what it would take before
 anything is fetched. Running a finished study changes nothing.
 
+With --engine ray the work is done by workers on a Ray cluster, with --engine slurm by jobs, at most --workers at once;
+run that on a login node, in a folder that the nodes share. --engine slurm-local does the same with processes of this
+machine, to try it.
+
 Example: [bold]pliant run study.yaml --out runs/mine[/bold], and first: [bold]pliant run study.yaml --dry-run[/bold];
-on a Ray cluster: [bold]pliant run study.yaml --engine ray --address auto[/bold]
+on a cluster [bold]pliant run study.yaml --engine ray --address auto[/bold]
+or [bold]pliant run study.yaml --engine slurm --slurm partition=gpu --slurm time=120[/bold]
 """
 
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +20,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from pliant.cli import checkpoints
+from pliant.cli.engines import EngineName, engine_of
 from pliant.cli.progress import Log, clock, fetching
 from pliant.records.units import MARGIN_NATS
 
@@ -28,13 +33,6 @@ if TYPE_CHECKING:
     from pliant.studies.spec import StudySpec
 
 
-class Engine(StrEnum):
-    """What runs the tasks of a study."""
-
-    local = "local"
-    ray = "ray"
-
-
 def command(
     study: str | None = typer.Argument(
         None, help="A YAML file, a study folder, or module:function.", metavar="STUDY", show_default=False
@@ -43,11 +41,16 @@ def command(
     out: Path | None = typer.Option(None, help="The study's folder; by default runs/<name of the study>."),
     dry_run: bool = typer.Option(False, "--dry-run", help="List the cells and the estimated time; run nothing."),
     workers: int | None = typer.Option(
-        None, help="Worker processes; by default one a core, 0 for none; on a cluster as many as it has room for."
+        None,
+        help="Worker processes, by default one a core, 0 for none; on Ray by default as many as have room, with slurm "
+        "the jobs in flight, by default 16.",
     ),
-    engine: Engine = typer.Option(Engine.local, help="local: processes of this machine; ray: workers on a cluster."),
+    engine: EngineName = typer.Option(EngineName.local, help="Who does the work."),
     address: str | None = typer.Option(
         None, help="The Ray cluster: auto, HOST:PORT or ray://HOST:PORT; by default one is started on this machine."
+    ),
+    slurm: list[str] = typer.Option(
+        [], metavar="NAME=VALUE", help="An option of sbatch for --engine slurm, such as partition=gpu; repeatable."
     ),
     cache_cap: str | None = checkpoints.CACHE_CAP,
     allow_suspect: bool = typer.Option(False, "--allow-suspect", help="Go on with checkpoints that the audit refuses."),
@@ -72,9 +75,7 @@ def command(
     from pliant.cli.recipes import show_estimate
     from pliant.cli.recipes import write_study as write
     from pliant.cli.running import run_and_watch
-    from pliant.studies.engines import EngineChoice
 
-    chosen = EngineChoice(kind=engine.value, address=address)
     _check(study, recipe, dry_run, write_study, extend_grids, batch_tokens)
     _check_allowed(recipe, {"--allow-pickle": allow_pickle, "--trust-remote-code": trust_remote_code})
     if recipe is not None and write_study is not None:
@@ -94,6 +95,7 @@ def command(
     if remeasure:
         _set_aside(opened)
     cap = checkpoints.bytes_of(cache_cap)
+    chosen = engine_of(engine, opened.spec, opened.folder, workers=workers, slurm=slurm, address=address)
     again = partial(run_and_watch, workers=workers, log=log, engine=chosen, cache_cap=cap)
     tables, failures = again([(opened.spec, opened.folder)])
     if extend_grids:

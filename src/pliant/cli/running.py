@@ -12,7 +12,7 @@ from pliant.cli.progress import Log, clock, fetching, observer
 
 if TYPE_CHECKING:
     from pliant.checkpoints.hub.pins import Pinned
-    from pliant.execution.engine import Observer, TaskFailure
+    from pliant.execution.engine import Engine, Observer, TaskFailure
     from pliant.execution.table import Table
     from pliant.studies.engines import EngineChoice
     from pliant.studies.schedule import Schedule
@@ -31,7 +31,7 @@ def run_and_watch(
     *,
     workers: int | None,
     log: Log,
-    engine: "EngineChoice | None" = None,
+    engine: "Engine | EngineChoice | None" = None,
     cache_cap: int | None = None,
     pins: "Mapping[str, Pinned] | None" = None,
     tell_notes: bool = True,
@@ -56,7 +56,7 @@ def run_and_watch(
         if log is Log.auto:
             for note in (note for plan in schedule.plans for note in plan.notes if tell_notes):
                 typer.echo(f"note: {note}", err=True)
-            if chosen.kind == "local" and any(plan.spec.resources for plan in schedule.plans):
+            if chosen == HERE and any(plan.spec.resources for plan in schedule.plans):
                 typer.echo("note: resources has an effect on a cluster only; here --workers says how many", err=True)
             todo, total = schedule.cells_missing, schedule.cells
             about = clock(schedule.seconds / lanes)

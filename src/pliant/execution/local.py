@@ -77,25 +77,25 @@ class LocalEngine:
         queue = Queue(tasks, room)
         lanes: list[Lane] = ["work"] * min(self.workers, max(1, sum(task.lane == "work" for task in tasks)))
         lanes += ["fetch"] if any(task.lane == "fetch" for task in tasks) else []
-        pool = [_Worker(work, self.threads, lane) for lane in lanes]
+        pool = [Worker(work, self.threads, lane) for lane in lanes]
         try:
-            _drive(pool, queue, observer, lambda lane: _Worker(work, self.threads, lane))
+            _drive(pool, queue, observer, lambda lane: Worker(work, self.threads, lane))
             while queue.give_up(observer):
-                _drive(pool, queue, observer, lambda lane: _Worker(work, self.threads, lane))
+                _drive(pool, queue, observer, lambda lane: Worker(work, self.threads, lane))
         finally:
             for worker in pool:
                 worker.stop()
         return queue.failures
 
 
-class _Worker:
+class Worker:
     """A spawned process, the lane it serves, the pipe to it, and the task it is busy with."""
 
     def __init__(self, work: Work, threads: int, lane: Lane) -> None:
         self.lane = lane
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        with _thread_environment(threads), _own_start(work):
+        with thread_environment(threads), _own_start(work):
             self.process: BaseProcess = context.Process(target=_serve, args=(theirs, work), daemon=True)
             self.process.start()
         theirs.close()
@@ -118,7 +118,7 @@ class _Worker:
 
 
 @contextlib.contextmanager
-def _thread_environment(threads: int) -> Any:
+def thread_environment(threads: int) -> Any:
     """Set the thread counts a child inherits: numeric libraries read them once, on import."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     before = {name: os.environ.get(name) for name in names}
@@ -147,7 +147,7 @@ def _own_start(work: Work) -> Any:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _drive(pool: list[_Worker], queue: Queue, observer: Observer, hire: Any) -> None:
+def _drive(pool: list[Worker], queue: Queue, observer: Observer, hire: Any) -> None:
     while True:
         for index, worker in enumerate(pool):
             if worker.task is None and (task := queue.next(worker.lane)) is not None:
@@ -161,12 +161,12 @@ def _drive(pool: list[_Worker], queue: Queue, observer: Observer, hire: Any) -> 
             return
         ready = wait([worker.pipe for worker in busy])
         for index, worker in enumerate(pool):
-            if worker.pipe in ready and not _hear(worker, queue, observer):
+            if worker.pipe in ready and not hear(worker, queue, observer):
                 worker.stop()
                 pool[index] = hire(worker.lane)
 
 
-def _hear(worker: _Worker, queue: Queue, observer: Observer) -> bool:
+def hear(worker: Worker, queue: Queue, observer: Observer) -> bool:
     """Take one message from a worker; False when it has died."""
     task = worker.task
     assert task is not None, "only busy workers are listened to"

@@ -1,4 +1,4 @@
-"""Which artifacts of a study its records no longer need."""
+"""Which artifacts of a study, and which logs of its jobs, its records no longer need."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,17 +10,17 @@ from pliant.training.state import OPTIMIZER_FILE
 
 
 def freeable(plan: Plan, *, weights: bool = False) -> list[Path]:
-    """Files and folders below `artifacts` that can go.
+    """Files and folders of the study's folder that can go.
 
-    While records are missing, nothing: training starts from them. Afterwards snapshots, optimiser states, and trunk
-    states that are no members; with `weights` also the weights of every member.
+    While records are missing, nothing: training starts from them. Afterwards snapshots, optimiser states, trunk
+    states that are no members, and what a cluster's jobs left; with `weights` also the weights of every member.
     """
     artifacts = plan.folder / "artifacts"
     store = Store(plan.folder)
     if any(missing(store, cell) for group in plan.groups for cell in group.cells):
         return []
     members = {group.place for group in plan.groups}
-    found = [path for path in [artifacts / "snapshots"] if path.is_dir()]
+    found = [path for path in (artifacts / "snapshots", plan.folder / "jobs") if path.is_dir()]
     for folder in sorted(path.parent for path in artifacts.glob("*/seed-*/*/config.json")):
         if folder not in members or weights:
             found.append(folder)
