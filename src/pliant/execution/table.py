@@ -9,7 +9,7 @@ from typing import Any
 
 from pliant.execution.labels import LABELS, is_plain_label
 from pliant.execution.store import Store, StoreError
-from pliant.execution.writing import read_text, write_atomically
+from pliant.execution.writing import insisting, read_text, write_atomically
 from pliant.records.identity import Json
 from pliant.records.outside import clipped, is_plain_name, is_shown_name, parse_json
 from pliant.records.parts import part_name
@@ -189,7 +189,7 @@ def write_parquet(table: Table, path: Path) -> Path:
     columns = {name: [_cell_value(row.get(name)) for row in table.rows] for name in names}
     temporary = path.with_name(part_name(path.suffix))
     pyarrow.parquet.write_table(pyarrow.table(columns), temporary)
-    temporary.replace(path)
+    insisting(lambda: temporary.replace(path))
     return path
 
 

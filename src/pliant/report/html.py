@@ -11,6 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from pliant.execution.engine import UserError
 from pliant.execution.table import Table
 from pliant.execution.writing import write_atomically
 from pliant.records.expectation import ExpectationResult
@@ -49,7 +50,10 @@ def write_page(page: str, out: Path) -> Path:
     Raises:
         OSError: `out` cannot be written; an older page there stays.
     """
-    write_atomically(out, page, lasting=False)
+    try:
+        write_atomically(out, page, lasting=False)
+    except PermissionError as error:
+        raise UserError(f"no permission to write {out}; give another file with --out") from error
     return out
 
 
