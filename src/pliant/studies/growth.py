@@ -21,8 +21,8 @@ def extend_grids(spec: StudySpec, ends: Mapping[str, Collection[str]]) -> StudyS
 
 def _extended(entry: ModificationSpec, ends: Mapping[str, Collection[str]]) -> ModificationSpec:
     tuning = entry.fine_tune
-    if tuning is None:
-        return entry
+    if tuning is None or tuning.search is not None:
+        return entry  # a search goes past the ends by itself
     wanted = {end for label in tuning.labels() for end in ends.get(label, ())}
     added = (*tuning.added_rates, *_more(tuning, wanted))
     return entry.model_copy(update={"fine_tune": tuning.model_copy(update={"added_rates": added})})
@@ -54,8 +54,11 @@ def keep_added(spec: StudySpec, before: StudySpec) -> StudySpec:
 
 def _with_added(entry: ModificationSpec, before: ModificationSpec) -> ModificationSpec:
     if entry.fine_tune is not None and before.fine_tune is not None:
-        rates = tuple(dict.fromkeys((*before.fine_tune.added_rates, *entry.fine_tune.added_rates)))
-        return entry.model_copy(update={"fine_tune": entry.fine_tune.model_copy(update={"added_rates": rates})})
+        tuned: dict[str, object] = {
+            "added_rates": tuple(dict.fromkeys((*before.fine_tune.added_rates, *entry.fine_tune.added_rates))),
+            "searched": tuple(dict.fromkeys((*before.fine_tune.searched, *entry.fine_tune.searched))),
+        }
+        return entry.model_copy(update={"fine_tune": entry.fine_tune.model_copy(update=tuned)})
     if entry.noise is not None and before.noise is not None:
         blocks = max(before.noise.added_blocks, entry.noise.added_blocks)
         update = {"added_blocks": blocks, "added": merged(before.noise.added, entry.noise.added)}
@@ -64,11 +67,12 @@ def _with_added(entry: ModificationSpec, before: ModificationSpec) -> Modificati
 
 
 def bare(entry: ModificationSpec) -> ModificationSpec:
-    """The entry as it was asked for, without what was added and how narrow an interval should be."""
+    """The entry as it was asked for, without what was added and how much of it is to be done."""
     if entry.fine_tune is not None:
-        return entry.model_copy(update={"fine_tune": entry.fine_tune.model_copy(update={"added_rates": ()})})
+        plain = {"added_rates": (), "searched": (), "search": None}
+        return entry.model_copy(update={"fine_tune": entry.fine_tune.model_copy(update=plain)})
     if entry.noise is not None:
-        update = {"added_blocks": 0, "added": (), "precision": None, "most": None}
+        update = {"added_blocks": 0, "added": (), "precision": None, "half_width": None, "most": None}
         return entry.model_copy(update={"noise": entry.noise.model_copy(update=update)})
     return entry
 
@@ -85,14 +89,23 @@ def merged(before: Iterable[AddedDraws], more: Iterable[AddedDraws]) -> tuple[Ad
     )
 
 
+def further_rates(rates: Collection[float], number: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """`number` rates below and above `rates`, each rising, in the ratio of the last two of that end.
+
+    None above `LARGEST_RATE`, and none where fewer than two rates above 0 are given.
+    """
+    rising = sorted(rate for rate in rates if rate > 0)
+    if len(rising) < 2:
+        return (), ()
+    up, down = rising[-1] / rising[-2], rising[1] / rising[0]
+    high = [_rounded(rising[-1] * up ** (i + 1)) for i in range(number)]
+    low = [_rounded(rising[0] / down ** (i + 1)) for i in range(number)]
+    return tuple(reversed(low)), tuple(rate for rate in high if rate <= LARGEST_RATE)
+
+
 def _more(tuning: FineTuneSpec, wanted: Collection[str]) -> tuple[float, ...]:
-    rates = sorted(rate for rate in (*tuning.learning_rates, *tuning.added_rates) if rate > 0)
-    if len(rates) < 2:
-        return ()
-    up, down = rates[-1] / rates[-2], rates[1] / rates[0]
-    high = [_rounded(rates[-1] * up ** (i + 1)) for i in range(MORE_RATES)] if "high" in wanted else []
-    low = [_rounded(rates[0] / down ** (i + 1)) for i in range(MORE_RATES)] if "low" in wanted else []
-    return (*(rate for rate in high if rate <= LARGEST_RATE), *low)
+    low, high = further_rates((*tuning.learning_rates, *tuning.added_rates), MORE_RATES)
+    return (*(high if "high" in wanted else ()), *(reversed(low) if "low" in wanted else ()))
 
 
 def _rounded(rate: float) -> float:

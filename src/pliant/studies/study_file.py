@@ -26,6 +26,7 @@ from pliant.studies.modification_spec import (
     PruneSpec,
     QuantiseSpec,
     RegulariseSpec,
+    SearchSpec,
 )
 from pliant.studies.spec import (
     CheckpointSpec,
@@ -174,6 +175,7 @@ def _known_keys() -> set[str]:
         InterpolateSpec,
         FineTuneSpec,
         RegulariseSpec,
+        SearchSpec,
         HeldOutSpec,
         *SECTIONS,
     )
