@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from scipy.special import stdtrit
 
 from pliant.execution.table import read_table
 from pliant.records.units import MARGIN_NATS
@@ -52,14 +51,7 @@ class Replay:
     @property
     def searched(self) -> Sweep:
         """The sweep with the rates that were tried alone."""
-
-        def some(rates: Mapping[At, tuple[RatePoint, ...]]) -> dict[At, tuple[RatePoint, ...]]:
-            return {at: tuple(p for p in of if p.rate in self.chosen(at)) for at, of in rates.items()}
-
-        return replace(self.full, rates=some(self.full.rates), rates_without=tuple(map(some, self.full.rates_without)))
-
-    def chosen(self, at: At) -> set[float]:
-        return {p.rate for p in self.tried[at].points}
+        return with_rates(self.full, {at: {p.rate for p in tried.points} for at, tried in self.tried.items()})
 
     def advance(self, scatter: float, within: float) -> bool:
         """One round at every checkpoint; whether there was anything to do."""
@@ -89,24 +81,45 @@ def search(together: Sequence[Replay], within: float) -> int:
         rounds += 1
 
 
-def half_widths(curve: Curve) -> dict[At, float]:
-    """Of the 95 % interval over groups of text of each point, the choice of rate made again without each group."""
-    return {
-        at: float(stdtrit(len(groups) - 1, 0.975) * np.std(groups, ddof=1) / len(groups) ** 0.5)
-        for at, groups in curve.text.items()
-    }
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a sweep says of one loss at the tuned rate: the rise from the best earlier budget to the last, in nats."""
+
+    verdict: str
+    rise: float
+    low: float
+    high: float
 
 
-def verdict(curve: Curve) -> str:
-    return judge(locate_minimum(curve), margin=MARGIN_NATS).verdict
+def answer(curve: Curve) -> Answer:
+    found = locate_minimum(curve)
+    rise = found.rise
+    return Answer(verdict=judge(found, margin=MARGIN_NATS).verdict, rise=rise.value, low=rise.low, high=rise.high)
+
+
+def budgets_inside(full: Curve, some: Curve) -> int:
+    """At how many budgets the mean over runs of the one lies in the 95 % interval of the other."""
+    pairs = [(full.at(budget), some.at(budget).value) for budget in full.budgets]
+    return sum(of.low <= value <= of.high for of, value in pairs)
+
+
+def thinned(full: Sweep) -> Sweep:
+    """The sweep with every second rate of its grid: the same saving without a search."""
+    grid = sorted({p.rate for of in full.rates.values() for p in of if p.rate > 0})
+    return with_rates(full, {at: set(grid[::2]) for at in full.rates})
+
+
+def with_rates(full: Sweep, chosen: Mapping[At, set[float]]) -> Sweep:
+    def some(rates: Mapping[At, tuple[RatePoint, ...]]) -> dict[At, tuple[RatePoint, ...]]:
+        return {at: tuple(p for p in of if p.rate in chosen[at]) for at, of in rates.items()}
+
+    return replace(full, rates=some(full.rates), rates_without=tuple(map(some, full.rates_without)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One sweep, searched against its full grid; regrets in nats per token, at the rate chosen from the grid.
-
-    `inside` of `known` checkpoints have a tuned test score within the grid's interval (`half_width`, their median);
-    `verdicts` are those of the grid and of the search on each curve.
+    """One sweep, searched against its full grid; regrets in nats per token at the rate chosen, `thin` those of every
+    second rate of the grid. `inside` of `budgets` have a mean tuned test score within the grid's interval over runs.
     """
 
     sweep: str
@@ -117,31 +130,37 @@ class Row:
     rounds: int
     same_rate: int
     inside: int
-    known: int
-    half_width: float
+    budgets: int
     regret_validation: Mapping[str, float]
     regret_test: Mapping[str, float]
-    verdicts: Mapping[str, tuple[str, str]]
+    thin_regret_validation: Mapping[str, float]
+    of_grid: Mapping[str, Answer]
+    of_search: Mapping[str, Answer]
 
     @property
     def share(self) -> float:
         return self.runs / (self.checkpoints * self.grid)
 
     def __str__(self) -> str:
-        regret, equal = self.regret_validation, sum(a == b for a, b in self.verdicts.values())
+        regret, thin = self.regret_validation, self.thin_regret_validation
+        answers = "; ".join(
+            f"{name}: {of.verdict} {of.rise:+.3f} [{of.low:+.3f}, {of.high:+.3f}], searched {mine.verdict} "
+            f"{mine.rise:+.3f}"
+            for (name, of), mine in zip(self.of_grid.items(), self.of_search.values(), strict=True)
+        )
         return (
-            f"{self.sweep}: {self.share:.2f} of the steps of {self.grid} rates, {self.rounds} rounds; the grid's rate "
-            f"at {self.same_rate} of {self.checkpoints}, its score within its interval (median "
-            f"+-{self.half_width:.3f}) at {self.inside} of {self.known}; regret {regret['mean']:.4f} on average, "
-            f"{regret['p95']:.4f} at 95 %, {regret['max']:.4f} at most, on test {self.regret_test['mean']:+.4f} on "
-            f"average; {equal} of {len(self.verdicts)} verdicts equal"
+            f"{self.sweep}\n  {self.share:.2f} of the steps of {self.grid} rates in {self.rounds} rounds; the grid's "
+            f"rate at {self.same_rate} of {self.checkpoints} checkpoints, its score within its interval at "
+            f"{self.inside} of {self.budgets} budgets\n  regret {regret['mean']:.4f} on average, {regret['p95']:.4f} at 95 %, "
+            f"{regret['max']:.4f} at most (on test {self.regret_test['mean']:+.4f} on average); of every second rate "
+            f"{thin['mean']:.4f}, {thin['p95']:.4f}, {thin['max']:.4f}\n  {answers}"
         )
 
 
 def compared(one: Replay, rounds: int) -> Row:
     full, some = one.full, one.searched
-    of, mine = full.tuned(), some.tuned()
-    width = half_widths(full.curve(CURVES["task loss"]))
+    of, mine, thin = full.tuned(), some.tuned(), thinned(full).tuned()
+    score = CURVES["task loss"]
     return Row(
         sweep=f"{full.study}: {full.label} ({full.trajectory}, {full.members})",
         checkpoints=len(of),
@@ -150,12 +169,13 @@ def compared(one: Replay, rounds: int) -> Row:
         steps_each=full.steps or 0,
         rounds=rounds,
         same_rate=sum(mine[at].rate == of[at].rate for at in of),
-        inside=sum(abs(mine[at].task_loss - of[at].task_loss) <= width[at] for at in width),
-        known=len(width),
-        half_width=float(np.median(list(width.values()))),
+        inside=budgets_inside(full.curve(score), some.curve(score)),
+        budgets=len(full.budgets),
         regret_validation=spread([mine[at].validation_task_loss - of[at].validation_task_loss for at in of]),
         regret_test=spread([mine[at].task_loss - of[at].task_loss for at in of]),
-        verdicts={name: (verdict(full.curve(what)), verdict(some.curve(what))) for name, what in CURVES.items()},
+        thin_regret_validation=spread([thin[at].validation_task_loss - of[at].validation_task_loss for at in of]),
+        of_grid={name: answer(full.curve(what)) for name, what in CURVES.items()},
+        of_search={name: answer(some.curve(what)) for name, what in CURVES.items()},
     )
 
 

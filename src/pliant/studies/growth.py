@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 
 from pliant.studies.modification_spec import AddedDraws, FineTuneSpec, ModificationSpec
-from pliant.studies.spec import StudySpec
+from pliant.studies.spec import SpecError, StudySpec
 
 MORE_RATES = 3
 LARGEST_RATE = 1.0
@@ -45,6 +45,35 @@ def _with_draws(entry: ModificationSpec, needed: Mapping[tuple[str, float], int]
     return entry.model_copy(update={"noise": noise.model_copy(update={"added_blocks": added})})
 
 
+def with_precision(spec: StudySpec, asked: str) -> StudySpec:
+    """`spec` whose noise is drawn on until intervals are as narrow as `asked`: "0.005" in nats per token, "5%" a share
+    of each sensitivity.
+
+    Raises:
+        SpecError: another text, or a study without noise.
+    """
+    if not any(entry.noise is not None for entry in spec.modifications):
+        raise SpecError(f"--precision {asked} has no effect: {spec.study} asks for no noise; leave it out")
+    share = asked.endswith("%")
+    try:
+        amount = float(asked.removesuffix("%")) / (100 if share else 1)
+    except ValueError:
+        amount = math.nan
+    if not 0 < amount < (1 if share else math.inf):
+        raise SpecError(
+            f"--precision is nats per token, like 0.005, or a share of each sensitivity, like 5%; got {asked}"
+        )
+    target = {"precision": amount if share else None, "half_width": None if share else amount}
+    return spec.model_copy(update={"modifications": tuple(_with_target(e, target) for e in spec.modifications)})
+
+
+def _with_target(entry: ModificationSpec, target: Mapping[str, float | None]) -> ModificationSpec:
+    if entry.noise is None:
+        return entry
+    noise = type(entry.noise).model_validate({**entry.noise.model_dump(), **target})
+    return entry.model_copy(update={"noise": noise})
+
+
 def keep_added(spec: StudySpec, before: StudySpec) -> StudySpec:
     """`spec` with the rates and draws that were added to the same entries of `before`, which its folder holds."""
     known = {bare(entry).model_dump_json(): entry for entry in before.modifications}
@@ -78,15 +107,12 @@ def bare(entry: ModificationSpec) -> ModificationSpec:
 
 
 def merged(before: Iterable[AddedDraws], more: Iterable[AddedDraws]) -> tuple[AddedDraws, ...]:
-    """One entry for each checkpoint and strength, with the larger number of blocks: what was added stays."""
-    blocks: dict[tuple[str, str, int | None, float], int] = {}
+    """One entry for each checkpoint and strength, the one of more blocks: what was added stays."""
+    kept: dict[tuple[str, str, int | None, float], AddedDraws] = {}
     for one in (*before, *more):
-        blocks[one.place] = max(one.blocks, blocks.get(one.place, 0))
-    return tuple(
-        AddedDraws(trajectory=trajectory, checkpoint=checkpoint, seed=seed, strength=strength, blocks=number)
-        for (trajectory, checkpoint, seed, strength), number in blocks.items()
-        if number
-    )
+        if one.place not in kept or one.blocks > kept[one.place].blocks:
+            kept[one.place] = one
+    return tuple(kept.values())
 
 
 def further_rates(rates: Collection[float], number: int) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -53,8 +53,8 @@ Place = tuple[str, str, int | None]
 class AddedDraws(Section):
     """Blocks of draws that one checkpoint got beyond the others, at one strength.
 
-    They were decided on an interval of +-`half_width` nats (None in older studies), and `open` says that the verdict
-    hung on it: that the checkpoint was the last, or might have been the best.
+    They were decided on an interval of +-`half_width` nats (None in older studies); `open` says whether the verdict
+    hung on it: the checkpoint was the last, or might have been the best.
     """
 
     trajectory: str
@@ -101,6 +101,11 @@ class NoiseSpec(Section):
     added: tuple[AddedDraws, ...] = ()
 
     @property
+    def adaptive(self) -> bool:
+        """Whether a run goes on to draw."""
+        return self.precision is not None or self.half_width is not None
+
+    @property
     def most_draws(self) -> int:
         """At which drawing ends, however wide the interval."""
         return MOST_DRAWS if self.most is None else self.most
@@ -126,15 +131,14 @@ class NoiseSpec(Section):
     @model_validator(mode="after")
     def _check(self) -> "NoiseSpec":
         self.modifications()
-        adaptive = self.precision is not None or self.half_width is not None
         if self.precision is not None and self.half_width is not None:
             raise ValueError(
                 f"give precision ({self.precision:g} of each sensitivity) or half_width ({self.half_width:g} nats), "
                 "not both"
             )
-        if self.most is not None and not adaptive:
+        if self.most is not None and not self.adaptive:
             raise ValueError("most has no effect without precision; leave most out, or give precision or half_width")
-        if adaptive and self.blocks * self.draws > self.most_draws:
+        if self.adaptive and self.blocks * self.draws > self.most_draws:
             raise ValueError(
                 f"most is {self.most_draws} draws, and {self.blocks} x {self.draws} are asked for at once; raise most"
             )
