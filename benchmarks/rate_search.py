@@ -151,8 +151,9 @@ class Row:
         return (
             f"{self.sweep}\n  {self.share:.2f} of the steps of {self.grid} rates in {self.rounds} rounds; the grid's "
             f"rate at {self.same_rate} of {self.checkpoints} checkpoints, its score within its interval at "
-            f"{self.inside} of {self.budgets} budgets\n  regret {regret['mean']:.4f} on average, {regret['p95']:.4f} at 95 %, "
-            f"{regret['max']:.4f} at most (on test {self.regret_test['mean']:+.4f} on average); of every second rate "
+            f"{self.inside} of {self.budgets} budgets\n  regret {regret['mean']:.4f} on average, "
+            f"{regret['p95']:.4f} at 95 %, {regret['max']:.4f} at most (on test {self.regret_test['mean']:+.4f} on "
+            f"average); of every second rate "
             f"{thin['mean']:.4f}, {thin['p95']:.4f}, {thin['max']:.4f}\n  {answers}"
         )
 

@@ -59,7 +59,7 @@ def command(
     from pliant.cli.recipes import write_study as write
     from pliant.cli.running import run_and_watch
 
-    _check(study, recipe, dry_run, write_study, extend_grids or precision is not None, batch_tokens)
+    _check(study, recipe, dry_run, write_study, _adding(extend_grids, precision), batch_tokens)
     if recipe is not None and write_study is not None:
         write(recipe, write_study)
         return
@@ -87,7 +87,7 @@ def _check(
     recipe: str | None,
     dry_run: bool,
     write_study: Path | None,
-    adds: bool,
+    adding: str | None,
     batch_tokens: int | None,
 ) -> None:
     """Raises:
@@ -105,12 +105,17 @@ def _check(
         raise SpecError(
             "--write-study writes the study and stops, --dry-run tells what it would take; give one of them"
         )
-    if dry_run and adds:
-        raise SpecError(
-            "--extend-grids and --precision have no effect with --dry-run: what they add depends on what is measured"
-        )
+    if dry_run and adding is not None:
+        raise SpecError(f"{adding} has no effect with --dry-run: what is added depends on what is measured")
     if recipe is not None and dry_run and batch_tokens is not None:
         raise SpecError("--batch-tokens has no effect on the estimate of a recipe; leave it out")
+
+
+def _adding(extend_grids: bool, precision: str | None) -> str | None:
+    """The option that lets the study grow as it is measured, if any."""
+    if extend_grids:
+        return "--extend-grids"
+    return "--precision" if precision is not None else None
 
 
 ROUNDS = 3
