@@ -1,8 +1,8 @@
 """Where draws of noise are needed, and whether more held-out text would do instead: from the records of a study.
 
 For each noise: the half-width of the sensitivity's 95 % interval that its draws leave, at the median checkpoint, and
-the one that the held-out text leaves (over its blocks); then the draws in all that bring +-TARGET nats to every checkpoint,
-and to those on which the verdict hangs, n x (half-width / TARGET)^2 each, `MOST` at most.
+the one that the held-out text leaves (over its blocks); then the draws in all that bring +-TARGET nats to every
+checkpoint, and to those on which the verdict hangs, n x (half-width / TARGET)^2 each, `MOST` at most.
 
     python benchmarks/half_width.py runs/demo/english --target 0.005 --json
 """

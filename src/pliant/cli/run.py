@@ -212,3 +212,5 @@ def show_plan(spec: "StudySpec", folder: Path, as_json: bool) -> None:
         f"{todo.cells_missing:,} of {todo.cells:,} cells to measure: about {about} on {lanes} core(s) "
         f"(estimate from the settings and this machine's speed now; +-50 %){fetching(todo.download_bytes)}"
     )
+    if any(entry.fine_tune is not None and entry.fine_tune.search is not None for entry in spec.modifications):
+        screen.print("The search of learning rates adds to that as it goes, mostly a third to a half of its grid.")
