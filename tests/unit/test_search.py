@@ -207,25 +207,31 @@ def test_bad_settings_are_refused_in_a_line(changes: dict[str, Any], words: str)
     assert tiny_studies.is_one_line(str(error.value))
 
 
-def test_a_run_measures_what_is_chosen_and_a_killed_one_goes_on_to_the_same_records(tmp_path):
-    rates = [0.02, 0.04, 0.08, 0.16]
-    spec = tiny_studies.tiny({"modifications": [{"fine_tune": {
-        "task": "skip", "learning_rates": rates, "steps": 4, "batch": 4, "search": {"within": 1.0}}}]})  # fmt: skip
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    _, failures, _ = tiny_studies.run(spec, whole)
+def test_a_run_measures_what_is_chosen_and_one_that_lost_its_choices_and_a_record_makes_both_again(tmp_path):
+    tuning = {
+        "task": "skip",
+        "learning_rates": [0.02, 0.04, 0.08, 0.16],
+        "steps": 4,
+        "batch": 4,
+        "search": {"within": 1},
+    }
+    spec = tiny_studies.tiny({"modifications": [{"fine_tune": tuning}]})
+    folder = tmp_path / "study"
+    found, failures, _ = tiny_studies.run(spec, folder)
     assert not failures
-    _, _, started = tiny_studies.run(spec, whole)
-    assert started == []
-    tiny_studies.run(tiny_studies.tiny({"modifications": []}), cut)
-    _, failures, _ = tiny_studies.run(spec, cut)
-    file = cut / "study.yaml"
-    content = yaml.safe_load(file.read_text())
+    assert not found.missing
+    file = folder / "study.yaml"
+    settled = file.read_text()
+    content = yaml.safe_load(settled)
     searched = content["modifications"][0]["fine_tune"].pop("searched")
+    asked = {(one["checkpoint"], rate) for one in searched for rate in one["rates"]}
+    measured = {(row["checkpoint"], row["strength"]) for row in found.rows if row["modification"] == "fine-tune"}
+    assert measured == asked
+    records = tiny_studies.record_files(folder)
     file.write_text(yaml.safe_dump(content, sort_keys=False))
-    records = tiny_studies.record_files(cut)
-    assert records == tiny_studies.record_files(whole)
-    last = sorted(name for name in records if name.endswith(".json"))[-1]
-    (cut / last).unlink()
-    tiny_studies.run(spec, cut)
-    assert tiny_studies.record_files(cut) == records
-    assert yaml.safe_load(file.read_text())["modifications"][0]["fine_tune"]["searched"] == searched
+    lost = next(row["record"] for row in found.rows if (row["checkpoint"], row["strength"]) == max(asked))
+    (folder / lost).unlink()
+    _, _, started = tiny_studies.run(spec, folder)
+    assert len(started) == 1
+    assert tiny_studies.record_files(folder) == records
+    assert file.read_text() == settled

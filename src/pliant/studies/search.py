@@ -44,9 +44,10 @@ def _choices(
 ) -> list[SearchedRates]:
     """Those of the next round; none while records are missing, or where every search is over."""
     mine = [one for one in tuning.searched if one.label == label]
-    tried = {
-        place: _tried([one for one in mine if one.place == place], tuning, measured) for line in lines for place in line
-    }
+    by_place: dict[Place, list[SearchedRates]] = {place: [] for line in lines for place in line}
+    for one in mine:
+        by_place.setdefault(one.place, []).append(one)
+    tried = {place: _tried(by_place[place], tuning, measured) for line in lines for place in line}
     known = {place: one for place, one in tried.items() if one is not None}
     if len(known) < len(tried):
         return []
