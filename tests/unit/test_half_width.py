@@ -20,6 +20,7 @@ from pliant.studies.spec import SpecError, StudySpec
 BUDGETS = (1000, 2000, 4000, 8000, 16000, 32000)
 STRENGTH = 0.1
 TARGET = 0.01
+MOST = 64
 
 
 def wanted(increases: list[float], half_width: float, most: int = 1000) -> int:
@@ -51,7 +52,7 @@ def test_a_verdict_hangs_on_the_last_budget_and_on_those_that_may_be_lowest():
 
 
 def study(**changes: Any) -> StudySpec:
-    noise = {"strengths": [STRENGTH], "draws": 8, "half_width": TARGET, "most": 256} | changes
+    noise = {"strengths": [STRENGTH], "draws": 8, "half_width": TARGET, "most": MOST} | changes
     return tiny_studies.tiny({"modifications": [{"noise": noise}]})
 
 
@@ -110,7 +111,7 @@ def test_with_several_runs_draws_go_where_the_verdict_hangs_until_the_target_or_
     for seed in (1, 2, 3):
         for budget in (lowest, BUDGETS[-1]):
             one = added[f"{budget}", seed]
-            assert half_width(seed, budget, 1 + one.blocks) <= TARGET or 8 * (1 + one.blocks) == 256
+            assert half_width(seed, budget, 1 + one.blocks) <= TARGET or 8 * (1 + one.blocks) == MOST
             assert one.open
             assert one.half_width is not None
 
@@ -124,7 +125,9 @@ def test_the_draws_of_a_single_run_are_those_that_all_its_checkpoints_share():
 
 
 def test_from_the_same_records_the_same_is_drawn_again():
-    assert finished(study(), (1, 2)) == finished(finished(study(), (1, 2)), (1, 2)) == finished(study(), (1, 2))
+    found = finished(study(), (1, 2))
+    assert finished(study(), (1, 2)) == found
+    assert draw_on(found, table(found, (1, 2))) == found
     assert draw_on(study(half_width=10.0, blocks=2), table(study(blocks=2), (1, 2))) == study(half_width=10.0, blocks=2)
 
 
