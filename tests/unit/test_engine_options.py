@@ -8,6 +8,7 @@ from pliant.cli.engines import JOBS, MINUTES, EngineName, engine_of
 from pliant.execution.clusters import LocalJobs, Slurm, parsed_options
 from pliant.execution.engine import UserError
 from pliant.execution.slurm_engine import SlurmEngine
+from pliant.studies.engines import HERE
 from tiny_studies import is_one_line, tiny
 
 
@@ -80,7 +81,7 @@ def test_local_jobs_have_a_time_limit_only(tmp_path: Path):
 
 
 def test_the_local_engine_is_the_runs_own_choice(tmp_path: Path):
-    assert of(EngineName.local, tmp_path) is None
+    assert of(EngineName.local, tmp_path) == HERE
     with pytest.raises(UserError, match="--slurm time=5 has an effect with --engine slurm only"):
         of(EngineName.local, tmp_path, "time=5")
 

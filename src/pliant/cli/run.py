@@ -61,6 +61,12 @@ def command(
     extend_grids: bool = typer.Option(
         False, "--extend-grids", help="Where a best rate lies at the edge of its grid, add rates and go on."
     ),
+    precision: str | None = typer.Option(
+        None,
+        metavar="NATS|SHARE%",
+        help="Draw more noise until intervals are that narrow: 0.005 is +-0.005 nats per token at the checkpoints on "
+        "which the verdict hangs (half_width of the study), 5% a share of each sensitivity (its precision).",
+    ),
     log: Log = typer.Option(Log.auto, help="jsonl: progress as JSON lines on standard output."),
     margin: float = typer.Option(MARGIN_NATS, min=0.0, help="A rise that matters, in nats per token."),
     write_study: Path | None = typer.Option(None, help="Write the study of --recipe as YAML to this file, and stop."),
@@ -76,7 +82,7 @@ def command(
     from pliant.cli.recipes import write_study as write
     from pliant.cli.running import run_and_watch
 
-    _check(study, recipe, dry_run, write_study, extend_grids, batch_tokens)
+    _check(study, recipe, dry_run, write_study, _adding(extend_grids, precision), batch_tokens)
     _check_allowed(recipe, {"--allow-pickle": allow_pickle, "--trust-remote-code": trust_remote_code})
     if recipe is not None and write_study is not None:
         write(recipe, write_study)
@@ -88,7 +94,7 @@ def command(
         begun = open_recipe(recipe, out=out)
     else:
         begun = open_study(study or "", out=out, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
-    opened = _with(begun, allow_suspect, batch_tokens)
+    opened = _with(begun, allow_suspect, batch_tokens, precision)
     if dry_run:
         show_plan(opened.spec, opened.folder, as_json)
         return
@@ -110,7 +116,7 @@ def _check(
     recipe: str | None,
     dry_run: bool,
     write_study: Path | None,
-    extend_grids: bool,
+    adding: str | None,
     batch_tokens: int | None,
 ) -> None:
     """Raises:
@@ -128,10 +134,17 @@ def _check(
         raise SpecError(
             "--write-study writes the study and stops, --dry-run tells what it would take; give one of them"
         )
-    if dry_run and extend_grids:
-        raise SpecError("--extend-grids has no effect with --dry-run: what is added depends on what is measured")
+    if dry_run and adding is not None:
+        raise SpecError(f"{adding} has no effect with --dry-run: what is added depends on what is measured")
     if recipe is not None and dry_run and batch_tokens is not None:
         raise SpecError("--batch-tokens has no effect on the estimate of a recipe; leave it out")
+
+
+def _adding(extend_grids: bool, precision: str | None) -> str | None:
+    """The option that lets the study grow as it is measured, if any."""
+    if extend_grids:
+        return "--extend-grids"
+    return "--precision" if precision is not None else None
 
 
 def _check_allowed(recipe: str | None, given: "dict[str, bool]") -> None:
@@ -178,16 +191,18 @@ def _set_aside(study: "Study") -> None:
         typer.echo(f"{name}: records of other weights moved to {shelf}", err=True)
 
 
-def _with(study: "Study", allow_suspect: bool, batch_tokens: int | None) -> "Study":
+def _with(study: "Study", allow_suspect: bool, batch_tokens: int | None, precision: str | None) -> "Study":
     """The study with what the command line says of it; the batch is settled when its folder is made."""
     from dataclasses import replace
 
+    from pliant.studies.growth import with_precision
     from pliant.studies.members import gather
     from pliant.studies.numerics import choose_numerics
     from pliant.studies.settling import STUDY_FILE
     from pliant.studies.spec import SpecError
 
     spec = study.spec.model_copy(update={"allow_suspect": True}) if allow_suspect else study.spec
+    spec = with_precision(spec, precision) if precision is not None else spec
     if batch_tokens is not None:
         if (study.folder / STUDY_FILE).is_file():
             raise SpecError(
@@ -233,3 +248,5 @@ def show_plan(spec: "StudySpec", folder: Path, as_json: bool) -> None:
         f"{todo.cells_missing:,} of {todo.cells:,} cells to measure: about {about} on {lanes} core(s) "
         f"(estimate from the settings and this machine's speed now; +-50 %){fetching(todo.download_bytes)}"
     )
+    if any(entry.fine_tune is not None and entry.fine_tune.search is not None for entry in spec.modifications):
+        screen.print("The search of learning rates adds to that as it goes, mostly a third to a half of its grid.")

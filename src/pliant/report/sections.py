@@ -19,6 +19,7 @@ from pliant.report.method_grid import method_grid
 from pliant.report.movement import movement_grids
 from pliant.report.repeats import steps_grid
 from pliant.report.score_tables import ScoreTable, score_tables
+from pliant.report.searches import search_grid, searches
 from pliant.report.sentences import direct_sentences
 from pliant.report.study import Study, capital, group_names, open_study, phrase
 from pliant.report.summary import StudySummary, summarise_study
@@ -138,6 +139,7 @@ def _fine_tuning(study: Study, summary: StudySummary, ledger: Ledger) -> Iterato
         lead=(captions.TUNED_LEAD, *summary.tuning),
         figures=tuple(f for label in main for f in tuned_figures(study, ledger, label)),
         columns=3,
+        folds=tuple(_searched(study)),
     )
     yield Part(
         title="Ways of fine-tuning",
@@ -163,6 +165,15 @@ def _fine_tuning(study: Study, summary: StudySummary, ledger: Ledger) -> Iterato
         figures=(),
         folds=tuple(_one_by_one(study, summary, ledger, label) for label in labels if label in study.aside),
     )
+
+
+def _searched(study: Study) -> Iterator[Fold]:
+    found = searches(study)
+    if found:
+        grids = tuple(
+            search_grid(one, study.places.get((one.sweep.trajectory, one.sweep.members), "")) for one in found
+        )
+        yield Fold(title="Which rates the search tried, and why it ended", grids=grids, figures=())
 
 
 def _every_rate(study: Study, ledger: Ledger, label: str) -> Iterator[Figure]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from pliant.report.searches import Search, searches
 from pliant.report.study import Study, budget_name, capital, phrase
 from pliant.statistics import Minimum, RateTrend, Sweep, locate_minimum
 
@@ -11,7 +12,8 @@ class SweepTrend:
     """One fine-tuning sweep: how its best rate moves, and minus the area above its learning-forgetting frontier.
 
     `area` is in squared nats under a reference common to the checkpoints of a run: the worst task and the worst
-    pre-training loss at rates up to the tuned one. None where fewer than two budgets are there.
+    pre-training loss at rates up to the tuned one. None where fewer than two budgets are there, or a search left most
+    of them out.
     """
 
     label: str
@@ -24,7 +26,8 @@ class SweepTrend:
 
 def sweep_trends(study: Study) -> tuple[SweepTrend, ...]:
     """One for each sweep of the study."""
-    return tuple(_trend(study, sweep) for sweep in study.sweeps)
+    searched = {id(search.sweep): search for search in searches(study)}
+    return tuple(_trend(study, sweep, searched.get(id(sweep))) for sweep in study.sweeps)
 
 
 def short_grids(study: Study) -> dict[str, set[str]]:
@@ -40,11 +43,11 @@ def short_grids(study: Study) -> dict[str, set[str]]:
     return ends
 
 
-def _trend(study: Study, sweep: Sweep) -> SweepTrend:
-    trend, area = sweep.trend(), _area(sweep)
+def _trend(study: Study, sweep: Sweep, search: Search | None) -> SweepTrend:
+    trend, area = sweep.trend(), _area(sweep) if search is None else None
     place = study.places.get((sweep.trajectory, sweep.members), "")
     head = f"{capital(phrase(sweep.label))}{f' ({place})' if place else ''}"
-    parts = [_trend_words(trend), _area_words(area, sweep)]
+    parts = [_trend_words(trend), _area_words(area, sweep), search.words if search is not None else ""]
     return SweepTrend(
         label=sweep.label,
         trajectory=sweep.trajectory,

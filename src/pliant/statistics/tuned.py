@@ -79,21 +79,36 @@ def tune(points: Sequence[RatePoint]) -> TunedRate:
 def _vertex(three: Sequence[RatePoint]) -> float:
     """ln of the rate where the parabola of validation loss is lowest; the middle one if it has no minimum."""
     x = [math.log(p.rate) for p in three]
-    y = [p.validation_task_loss for p in three]
+    u = parabola_vertex(x, [p.validation_task_loss for p in three])
+    return u if math.isfinite(u) else x[1]
+
+
+def parabola_vertex(x: Sequence[float], y: Sequence[float]) -> float:
+    """Where the parabola through three points, x rising, is lowest between the first and the last; nan if it has no
+    minimum, or a value is nan."""
     slope, next_slope = (y[1] - y[0]) / (x[1] - x[0]), (y[2] - y[1]) / (x[2] - x[1])
     curvature = (next_slope - slope) / (x[2] - x[0])
-    if curvature <= 0:
-        return x[1]
+    if not curvature > 0:
+        return math.nan
     return min(max((x[0] + x[1]) / 2 - slope / (2 * curvature), x[0]), x[2])
 
 
+def parabola_weights(x: Sequence[float], u: float) -> list[float]:
+    """What the values at three x are worth in the value at u of the parabola through them; they sum to 1."""
+    return [_lagrange(x, [float(i == place) for i in range(3)], u) for place in range(3)]
+
+
 def _parabola(three: Sequence[RatePoint], losses: Sequence[float], u: float) -> float:
-    """Lagrange's parabola through (ln rate, loss), at u."""
-    x = [math.log(p.rate) for p in three]
+    """The parabola through (ln rate, loss), at u."""
+    return _lagrange([math.log(p.rate) for p in three], losses, u)
+
+
+def _lagrange(x: Sequence[float], y: Sequence[float], u: float) -> float:
+    """Lagrange's parabola through three points, at u."""
     total = 0.0
-    for i, loss in enumerate(losses):
+    for i, value in enumerate(y):
         others = [x[j] for j in range(3) if j != i]
-        total += loss * (u - others[0]) * (u - others[1]) / ((x[i] - others[0]) * (x[i] - others[1]))
+        total += value * (u - others[0]) * (u - others[1]) / ((x[i] - others[0]) * (x[i] - others[1]))
     return total
 
 

@@ -19,6 +19,7 @@ from pliant.records.identity import SCHEMA_VERSION, Json, digest, identity
 from pliant.records.record import EVALUATION_DIGITS
 from pliant.studies.evaluation_spec import EvaluationSettings
 from pliant.studies.materials import Materials
+from pliant.studies.modification_spec import Place
 from pliant.studies.neighbours import Partners
 from pliant.studies.spec import StudySpec
 from pliant.studies.subjects import Subject
@@ -78,19 +79,19 @@ def cells_of(
 
     yield cell(None, 0, base)
     trained = (evaluation("displacement", {}, None), evaluation("adaptation", {}, None))
+    place: Place = (name, str(subject.labels["checkpoint"]), subject.labels["pretraining_seed"])  # type: ignore[assignment]
     for entry in spec.modifications:
         if entry.noise is not None:
             for noise in entry.noise.modifications():
                 _check_subsets(noise, materials)
-                place = (name, str(subject.labels["checkpoint"]), subject.labels["pretraining_seed"], noise.strength)
-                for block in range(entry.noise.blocks_at(place)):  # type: ignore[arg-type]
+                for block in range(entry.noise.blocks_at((*place, noise.strength))):
                     yield cell(noise, block, tuple(shared))
         for change in entry.direct.modifications() if entry.direct is not None else ():
             if not isinstance(change, Interpolate) or change.partner in partners:
                 yield cell(change, 0, tuple(shared))
         if entry.fine_tune is not None:
             rows = len(materials.tasks[task_name(entry.fine_tune.task)].splits["train"])
-            for tuning in entry.fine_tune.modifications(rows):
+            for tuning in entry.fine_tune.modifications_at(place, rows):
                 if isinstance(tuning.regulariser, ProbeFirst):
                     check_labels(materials.tasks[tuning.task])
                 for seed in entry.fine_tune.seeds:

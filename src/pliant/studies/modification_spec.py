@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from typing import Annotated, Literal
 
@@ -24,6 +25,7 @@ from pliant.modifications.regularise.method import (
     WiseFT,
 )
 from pliant.modifications.wanda import Wanda
+from pliant.statistics.rate_search import STOPS, WITHIN_NATS, Why
 from pliant.studies.sections import ChoiceSection, Section, Seeds, TokenCount, different
 from pliant.studies.task_choice import TaskChoice
 from pliant.training.early_stop import EarlyStop
@@ -44,14 +46,24 @@ _REGULARISERS: dict[str, Callable[..., Regulariser]] = {
 }
 
 
+Place = tuple[str, str, int | None]
+"""A checkpoint: its trajectory, its name, its pre-training seed."""
+
+
 class AddedDraws(Section):
-    """Blocks of draws that one checkpoint got beyond the others, at one strength."""
+    """Blocks of draws that one checkpoint got beyond the others, at one strength.
+
+    They were decided on an interval of +-`half_width` nats (None in older studies); `open` says whether the verdict
+    hung on it: the checkpoint was the last, or might have been the best.
+    """
 
     trajectory: str
     checkpoint: str
     seed: int | None = None
     strength: float
     blocks: Annotated[int, Field(ge=1)]
+    half_width: float | None = None
+    open: bool | None = None
 
     @property
     def place(self) -> tuple[str, str, int | None, float]:
@@ -60,13 +72,15 @@ class AddedDraws(Section):
 
 
 MOST_DRAWS = 512
+FEWEST_TO_SEARCH = 3
 
 
 class NoiseSpec(Section):
     """Gaussian noise at each of `strengths`; `blocks` blocks of `draws` draws each.
 
     `control` and `subsets` make the same work tell more (modifications/noise.py). With `precision` .05 a run goes on
-    to draw, `most` draws at most, until the interval of each sensitivity is within 5 % of it.
+    to draw, `most` draws at most, until the interval of each sensitivity is within 5 % of it; with `half_width` .005
+    until it is within +-.005 nats per token, first at the checkpoints on which the verdict hangs.
 
     `added_blocks` are those with which pliant answered too wide an interval, `added` those of one checkpoint and
     strength; they stay with the study's folder.
@@ -82,8 +96,14 @@ class NoiseSpec(Section):
     control: Literal["gradient"] | None = None
     subsets: int | None = None
     precision: Annotated[float, Field(gt=0, lt=1)] | None = None
+    half_width: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     most: Annotated[int, Field(ge=1)] | None = None
     added: tuple[AddedDraws, ...] = ()
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether a run goes on to draw."""
+        return self.precision is not None or self.half_width is not None
 
     @property
     def most_draws(self) -> int:
@@ -111,9 +131,14 @@ class NoiseSpec(Section):
     @model_validator(mode="after")
     def _check(self) -> "NoiseSpec":
         self.modifications()
-        if self.most is not None and self.precision is None:
-            raise ValueError("most has no effect without precision; leave most out, or give precision")
-        if self.precision is not None and self.blocks * self.draws > self.most_draws:
+        if self.precision is not None and self.half_width is not None:
+            raise ValueError(
+                f"give precision ({self.precision:g} of each sensitivity) or half_width ({self.half_width:g} nats), "
+                "not both"
+            )
+        if self.most is not None and not self.adaptive:
+            raise ValueError("most has no effect without precision; leave most out, or give precision or half_width")
+        if self.adaptive and self.blocks * self.draws > self.most_draws:
             raise ValueError(
                 f"most is {self.most_draws} draws, and {self.blocks} x {self.draws} are asked for at once; raise most"
             )
@@ -213,6 +238,41 @@ class RegulariseSpec(Section):
         return self
 
 
+class SearchSpec(Section):
+    """Instead of all rates of the grid some are tried, at each checkpoint for itself, until the score of the best is
+    known to `within` nats per token (statistics/rate_search.py)."""
+
+    within: Annotated[float, Field(gt=0, allow_inf_nan=False)] = WITHIN_NATS
+
+
+class SearchedRates(Section):
+    """One choice of a search: the rates that one checkpoint got in a round, or none where it ended, and why.
+
+    It was decided on `best`, the best rate until then, its validation `loss`, and `low`, what untried rates might
+    reach; nats per token.
+    """
+
+    label: str
+    trajectory: str
+    checkpoint: str
+    seed: int | None = None
+    round: Annotated[int, Field(ge=1)]
+    rates: tuple[float, ...] = ()
+    why: Why
+    best: float | None = None
+    loss: float | None = None
+    low: float | None = None
+
+    @property
+    def place(self) -> Place:
+        """The checkpoint that it is about."""
+        return self.trajectory, self.checkpoint, self.seed
+
+    @property
+    def over(self) -> bool:
+        return self.why in STOPS
+
+
 class FineTuneSpec(ChoiceSection):
     """Fine-tuning on `task` at each of `learning_rates`, for each of `seeds`: all weights, or an `adapter`; plain, or
     regularised at each of some amounts. A method has an entry of its own, as its best rates are its own.
@@ -222,13 +282,17 @@ class FineTuneSpec(ChoiceSection):
     `micro_batch` the rows that go through it at once; `gradient_checkpointing` saves memory for time. `stop_early` ends
     it where the validation loss of the task no longer falls.
 
-    `added_rates` are those with which pliant made a grid longer whose best rate lay at its edge; they stay with the
-    study's folder.
+    With `search` only some rates of the grid are tried; it also goes on past the ends of the grid.
+
+    `added_rates` are those with which pliant made a grid longer whose best rate lay at its edge, `searched` the choices
+    of a search, in order; they stay with the study's folder.
     """
 
     task: TaskChoice
     learning_rates: Annotated[tuple[float, ...], Field(min_length=1)]
+    search: SearchSpec | None = None
     added_rates: tuple[float, ...] = ()
+    searched: tuple[SearchedRates, ...] = ()
     steps: int = STEPS
     epochs: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     batch: int = 16
@@ -264,6 +328,19 @@ class FineTuneSpec(ChoiceSection):
             for rate in (*self.learning_rates, *self.added_rates)
         ]
 
+    def modifications_at(self, place: Place, rows: int) -> list[FineTune]:
+        """Those of `modifications` that the checkpoint of `place` gets: all, or rate 0 and what a search chose."""
+        every = self.modifications(rows)
+        if self.search is None:
+            return every
+        chosen: dict[str, dict[float, None]] = {}
+        for one in self.searched:
+            if one.place == place:
+                chosen.setdefault(one.label, {}).update(dict.fromkeys(one.rates))
+        kinds = {m.label: m for m in every}
+        unchanged = [m for m in every if m.strength == 0]
+        return [*unchanged, *(replace(m, strength=r) for label, m in kinds.items() for r in chosen.get(label, ()))]
+
     def labels(self) -> set[str]:
         """What its fine-tunes are called, which does not depend on the rows of the task."""
         return {m.label for m in self.modifications(_MANY_ROWS)}
@@ -274,6 +351,12 @@ class FineTuneSpec(ChoiceSection):
     @model_validator(mode="after")
     def _check(self) -> "FineTuneSpec":
         self.modifications(_MANY_ROWS)
+        if self.search is not None and len({rate for rate in self.learning_rates if rate > 0}) < FEWEST_TO_SEARCH:
+            raise ValueError(
+                f"search chooses among learning_rates above 0 and needs {FEWEST_TO_SEARCH} or more, "
+                f"got {len({rate for rate in self.learning_rates if rate > 0})}; "
+                "give the rates of a fine grid, or leave search out"
+            )
         return self
 
 

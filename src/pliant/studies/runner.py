@@ -19,6 +19,7 @@ from pliant.studies.members import Progress
 from pliant.studies.plan import Plan
 from pliant.studies.precision import draw_on
 from pliant.studies.schedule import Schedule, schedule
+from pliant.studies.search import search_on
 from pliant.studies.settling import planned, prepare
 from pliant.studies.spec import StudySpec
 from pliant.studies.splitting import split
@@ -37,7 +38,8 @@ def run_studies(
 ) -> tuple[list[Table], list[TaskFailure]]:
     """Run what is missing of each study in its folder; return the tables and the tasks that failed.
 
-    Where a study asks for a precision, that is repeated with the draws that its intervals lack.
+    Where a study asks for a precision, that is repeated with the draws that its intervals lack; where it searches for
+    rates, with those that come next.
 
     Weights fetched from the Hub never take more than `cache_cap` bytes at once; by default those of one checkpoint a
     worker and the next. `listing` hears how far the listing of repositories is; those in `pins` need none.
@@ -51,7 +53,10 @@ def run_studies(
         plans = [planned(spec, folder, progress=listing, pins=pins) for spec, folder in asked]
         tables, failed = _run(plans, engine, workers, observe, cache_cap)
         failures += failed
-        grown = [(draw_on(plan.spec, table), plan.folder) for plan, table in zip(plans, tables, strict=True)]
+        grown = [
+            (search_on(draw_on(plan.spec, table), table), plan.folder)
+            for plan, table in zip(plans, tables, strict=True)
+        ]
         if failures or all(spec == plan.spec for (spec, _), plan in zip(grown, plans, strict=True)):
             return tables, failures
         asked = grown

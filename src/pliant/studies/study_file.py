@@ -29,6 +29,7 @@ from pliant.studies.modification_spec import (
     PruneSpec,
     QuantiseSpec,
     RegulariseSpec,
+    SearchSpec,
 )
 from pliant.studies.spec import (
     CheckpointSpec,
@@ -188,6 +189,7 @@ def _known_keys() -> set[str]:
         InterpolateSpec,
         FineTuneSpec,
         RegulariseSpec,
+        SearchSpec,
         HeldOutSpec,
         *SECTIONS,
     )
