@@ -85,7 +85,8 @@ def _run(
 
 def default_engine(spec: StudySpec, workers: int | None = None) -> Engine:
     """Worker processes for this machine's cores, `numerics.threads` each; one worker where there is an accelerator."""
-    cores = 1 if spec.numerics.device != "cpu" else (os.cpu_count() or 1) // spec.numerics.threads
+    numerics = spec.numerics
+    cores = 1 if numerics.device != "cpu" else (os.cpu_count() or 1) // (numerics.threads * (numerics.shards or 1))
     count = workers if workers is not None else max(1, cores)
     return LocalEngine(workers=count, threads=spec.numerics.threads) if count > 0 else SerialEngine()
 
