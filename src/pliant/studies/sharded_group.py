@@ -52,7 +52,7 @@ def measure_share(seat: Seat, shared: SharedJob, progress: Progress) -> None:
     """
     numerics = shared.job.numerics
     torch.set_num_threads(numerics.threads)
-    _meet(seat, numerics.device)
+    meet(seat, numerics.device)
     try:
         _measure(seat, shared, progress)
     except (MemoryError, RuntimeError) as error:
@@ -78,7 +78,7 @@ def _write_nothing(path: Path, text: str, *, lasting: bool = True) -> None:
     """What the first rank writes is there once."""
 
 
-def _meet(seat: Seat, device: str) -> None:
+def meet(seat: Seat, device: str) -> None:
     """Make these processes torch's default process group, with NCCL on GPUs, one each, and gloo on CPUs."""
     if device == "cuda":
         torch.cuda.set_device(seat.rank)

@@ -68,7 +68,7 @@ class ShardedLearner:
         process at a time. The model adds the gradients of all processes up."""
         total = int((batch.targets != IGNORED).sum())
         value = torch.zeros((), dtype=torch.float64, device=batch.inputs.device)
-        mine = _own_rows(batch)
+        mine = rows_of_rank(batch)
         for part in mine.split(self._micro_batch or len(mine.inputs)):
             count = int((part.targets != IGNORED).sum())
             logits = self._forward(self._model, part.inputs, part.segments)
@@ -97,7 +97,7 @@ def _part_of(rows: int) -> slice:
     return slice(rank * rows // processes, (rank + 1) * rows // processes)
 
 
-def _own_rows(batch: Batch) -> Batch:
+def rows_of_rank(batch: Batch) -> Batch:
     """Its rows for this process, as many as any other takes: one short is made up for by a row without targets."""
     mine, rows = _part_of(len(batch.inputs)), -(-len(batch.inputs) // dist.get_world_size())
     index = [*range(mine.start, mine.stop), 0][:rows]
