@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,10 +28,10 @@ def alive(process: int) -> bool:
     return Path(f"/proc/{process}/stat").read_text().split()[2] != "Z" if Path("/proc").is_dir() else True
 
 
-def until(condition: object, seconds: float = 60.0) -> bool:
+def until(condition: Callable[[], bool], seconds: float = 300.0) -> bool:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if condition():  # type: ignore[operator]
+        if condition():
             return True
         time.sleep(0.05)
     return False
@@ -67,7 +68,8 @@ def test_ranks_end_with_the_process_that_started_them(tmp_path: Path) -> None:
     )
     path = os.pathsep.join(sys.path)
     parent = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], env={**os.environ, "PYTHONPATH": path})
-    assert until(lambda: len([p for p in tmp_path.iterdir() if p.read_text()]) == 2)
+    started = until(lambda: len([file for file in tmp_path.iterdir() if file.read_text()]) == 2)
     parent.send_signal(signal.SIGKILL)
     parent.wait()
+    assert started
     assert until(lambda: not any(alive(process) for process in processes(tmp_path)))

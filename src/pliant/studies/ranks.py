@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -51,19 +52,29 @@ def run_ranks(work: RankWork, payload: Any, ranks: int, progress: Progress) -> N
         ProcessDied: a rank ended without a word; it is named. The others are ended.
         RuntimeError: a rank failed in another way.
     """
-    import torch.distributed as dist
-
-    store = dist.TCPStore(  # type: ignore[attr-defined]
-        LOOPBACK, 0, is_master=True, wait_for_workers=False
-    )  # held until all have ended
+    meeting = _meeting_place()  # held until all have ended
     started: list[_Rank] = []
     try:
         for rank in range(ranks):
-            started.append(_Rank(Seat(rank=rank, ranks=ranks, port=store.port), work, payload))
+            started.append(_Rank(Seat(rank=rank, ranks=ranks, port=meeting.port), work, payload))
         _listen(started, progress)
     finally:
         for one in started:
             one.stop()
+
+
+def _meeting_place() -> Any:
+    """Where the ranks tell one another their addresses: a store of torch's, which would listen on every interface."""
+    import torch.distributed as dist
+
+    listening = socket.create_server((LOOPBACK, 0))
+    return dist.TCPStore(  # type: ignore[attr-defined]
+        LOOPBACK,
+        listening.getsockname()[1],
+        is_master=True,
+        wait_for_workers=False,
+        master_listen_fd=listening.detach(),
+    )
 
 
 class _Rank:
