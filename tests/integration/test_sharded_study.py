@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -174,11 +173,11 @@ def test_a_rank_that_is_killed_fails_its_checkpoint_in_a_line_and_a_second_run_r
     folder, out = saved(llama(), tmp_path / "theirs"), tmp_path / "study"
     long = {"fine_tune": {"task": "skip", "learning_rates": [0.001], "steps": 100_000, "batch": 4}}
     killed: list[int] = []
+    over = threading.Event()
 
     def kill_ranks() -> None:
         """Twice: a death is tried again."""
-        while len(killed) < 2:
-            time.sleep(0.2)
+        while len(killed) < 2 and not over.wait(0.2):
             done = list(out.glob(f"records/*/{RUN_FILE}"))
             ranks = [one for one in children() if one not in killed]
             if len(done) >= 3 and len(ranks) == 2:
@@ -188,6 +187,7 @@ def test_a_rank_that_is_killed_fails_its_checkpoint_in_a_line_and_a_second_run_r
     thread = threading.Thread(target=kill_ranks)
     thread.start()
     table, failures, _ = run(study(folder, 2, long), out)
+    over.set()
     thread.join()
     (failure,) = failures
     assert is_one_line(failure.error)
