@@ -143,7 +143,9 @@ SETTINGS = {
         task="random", strength=3e-3, steps=8, batch=6, optimisation=Optimisation(weight_decay=0.1, clip_norm=0.05)
     ),
     "recomputed": FineTune(task="random", strength=3e-3, steps=12, batch=6, gradient_checkpointing=True),
-    "stopped early": FineTune(task="random", strength=0.3, steps=9, batch=6, stop_early=EarlyStop(every=2, patience=2)),
+    "stopped early": FineTune(
+        task="random", strength=0.01, steps=9, batch=6, stop_early=EarlyStop(every=2, patience=1)
+    ),
     "bfloat16": FineTune(task="random", strength=3e-3, steps=8, batch=6, precision="bfloat16"),
     "diverged": FineTune(
         task="random", strength=1e30, steps=9, batch=6, optimisation=Optimisation(clip_norm=float("inf"))
