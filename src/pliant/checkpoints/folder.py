@@ -11,6 +11,7 @@ from typing import Any
 
 from pliant.checkpoints.about import About, CheckpointError, read_about
 from pliant.checkpoints.resident import Resident
+from pliant.checkpoints.shards import ShardedWeights
 from pliant.checkpoints.stored import StoredWeights
 from pliant.checkpoints.weights import canonical_tensors, not_finite, stored_fingerprint
 from pliant.records.parts import doomed_name, part_name
@@ -29,7 +30,7 @@ class Checkpoint:
     model: Any
     about: About
     weights: str
-    stored: StoredWeights | None = None
+    stored: StoredWeights | ShardedWeights | None = None
 
 
 @contextmanager

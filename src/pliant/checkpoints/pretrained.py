@@ -1,6 +1,6 @@
 """A model built by transformers from a checkpoint folder, what is wrong with the folder told in one line."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ def from_pretrained(folder: Path, *, allow_pickle: bool, trust_remote_code: bool
         ) from error
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
         raise CheckpointError(_why_not(folder, error, trust_remote_code)) from error
-    _refuse_other_tensors(folder, found)
+    refuse_other_tensors(folder, found)
     return model
 
 
@@ -67,6 +67,49 @@ def unfilled(folder: Path) -> Any | None:
     return model.eval()
 
 
+def without_weights(folder: Path, *, trust_remote_code: bool) -> Any:
+    """The model that `folder` describes, in evaluation mode, with parameters on the meta device: shapes, no values.
+
+    Buffers are real, since what the config determines (rotary frequencies) is in no file. Takes no memory of the size
+    of a parameter: each is let go, untouched, as soon as its module has it.
+
+    Raises:
+        CheckpointError: no causal language model; its own code not allowed.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        with _quiet(), _parameters_on_meta():
+            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
+            model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
+        raise CheckpointError(_why_not(folder, error, trust_remote_code)) from error
+    return model.eval()
+
+
+@contextmanager
+def _parameters_on_meta() -> Iterator[None]:
+    """Within, a module keeps the shape of a parameter that it is given; a parameter that two modules share stays one.
+
+    As accelerate's init_empty_weights does: `torch.device("meta")` would take the values of buffers too.
+    """
+    from torch import nn
+
+    register = nn.Module.register_parameter
+
+    def on_meta(self: nn.Module, name: str, param: nn.Parameter | None) -> None:
+        if param is not None and not param.is_meta:
+            param = nn.Parameter(param.detach().to("meta"), requires_grad=param.requires_grad)
+        register(self, name, param)
+
+    nn.Module.register_parameter = on_meta  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        nn.Module.register_parameter = register  # type: ignore[method-assign]
+
+
 def _why_not(folder: Path, error: Exception, trust_remote_code: bool) -> str:
     if not trust_remote_code and "`trust_remote_code=True`" in str(error):
         return (
@@ -77,7 +120,12 @@ def _why_not(folder: Path, error: Exception, trust_remote_code: bool) -> str:
     return f"{folder} does not open as a causal language model ({first}); mend its config.json, or fetch it again"
 
 
-def _refuse_other_tensors(folder: Path, found: dict[str, Any]) -> None:
+def refuse_other_tensors(folder: Path, found: Mapping[str, Collection[Any]]) -> None:
+    """Stop where tensors are `missing_keys`, `unexpected_keys`, or `mismatched_keys`: (name, stored, expected shape).
+
+    Raises:
+        CheckpointError: there are any.
+    """
     wrong = [f"{name} is missing" for name in sorted(found["missing_keys"])]
     wrong += [f"{name} is not expected" for name in sorted(found["unexpected_keys"])]
     wrong += [

@@ -204,20 +204,25 @@ def stored_parameters(folder: Path) -> int:
     return sum(prod(t.shape) for name, t in stored_tensors(folder).items() if not NO_PARAMETERS.search(name))
 
 
+def whole(value: Tensor) -> Tensor:
+    """`value` itself; where it is of tensors that processes share (DTensor), that of the rows of all of them."""
+    return value.full_tensor() if hasattr(value, "full_tensor") else value
+
+
 def norms(tensors: Mapping[str, Tensor]) -> dict[str, float]:
     """The L2 norm of each tensor, accumulated in fp64."""
-    return {name: float(tensor.detach().double().norm()) for name, tensor in tensors.items()}
+    return {name: float(whole(tensor.detach().double().norm())) for name, tensor in tensors.items()}
 
 
 def root_mean_square(tensor: Tensor) -> float:
     """sqrt(mean of squares), accumulated in fp64."""
-    return float(tensor.detach().double().square().mean().sqrt())
+    return float(whole(tensor.detach().double().square().mean().sqrt()))
 
 
 def distance(tensors: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> float:
     """||theta' - theta||: the L2 norm over all tensors together, accumulated in fp64."""
-    squares = (float((tensors[name].detach().double() - base[name].detach().double()).square().sum()) for name in base)
-    return float(sum(squares) ** 0.5)
+    moved = ((tensors[name].detach().double() - base[name].detach().double()).square().sum() for name in base)
+    return float(sum(float(whole(square)) for square in moved) ** 0.5)
 
 
 def not_finite(tensors: Mapping[str, Tensor]) -> Iterator[str]:

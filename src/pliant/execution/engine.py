@@ -76,6 +76,10 @@ class UserError(ValueError):
     """Something the user must mend: shown as one line, not retried."""
 
 
+class ProcessDied(RuntimeError):
+    """A process that worked on a task ended without a word: shown as one line, and tried again."""
+
+
 def check_needs(tasks: Sequence[Task]) -> None:
     """Every need names a task; asserted, since plans are ours."""
     keys = {task.key for task in tasks}

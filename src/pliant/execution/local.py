@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from pliant.execution.engine import Event, Lane, Observer, Task, TaskFailure, UserError, Work
+from pliant.execution.engine import Event, Lane, Observer, ProcessDied, Task, TaskFailure, UserError, Work
 from pliant.execution.queue import Queue
 from pliant.records.redaction import redacted
 
@@ -54,10 +54,12 @@ def _run_here(task: Task, work: Work, queue: Queue, observer: Observer) -> None:
 
 
 def describe(error: Exception) -> tuple[str, bool]:
-    """The error without secrets, a line for users' errors, with its traceback for ours; and whether it is a user's."""
+    """The error without secrets, a line for users' errors and deaths, with its traceback for ours; and whether it is a
+    user's."""
     user_error = isinstance(error, UserError)
     line = f"{type(error).__name__}: {error}"
-    return redacted(str(error) if user_error else line + "\n" + traceback.format_exc(limit=8)), user_error
+    told = str(error) if isinstance(error, (UserError, ProcessDied)) else line + "\n" + traceback.format_exc(limit=8)
+    return redacted(told), user_error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

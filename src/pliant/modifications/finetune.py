@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from pliant.checkpoints.shards import is_sharded
+from pliant.checkpoints.weights import whole
 from pliant.data.tasks import EncodedTask
 from pliant.modifications.adapters import LowRank, adapted
 from pliant.modifications.ground import Ground
@@ -24,6 +26,7 @@ from pliant.training.loop import Batch, Diverged, Objective, Optimisation, adamw
 from pliant.training.precision import Precision, in_precision
 from pliant.training.recomputation import recomputed
 from pliant.training.schedules import Schedule
+from pliant.training.sharded import ShardedLearner
 from pliant.training.task_batches import mean_loss, shuffled_batches
 
 STEPS = 100
@@ -244,7 +247,7 @@ def trained_variant(
             )
     except Diverged as error:
         return Variant(diverged=True, details={"diverged_at_step": error.step}, losses=tuple(losses))
-    finite = all(bool(torch.isfinite(p).all()) for p in parameters)
+    finite = all(int(whole(torch.isfinite(p).sum())) == p.numel() for p in parameters)
     return Variant(diverged=not finite, details=details, losses=tuple(losses))
 
 
@@ -273,6 +276,7 @@ def _train(
         objective=objective,
         after_step=lambda step, loss: losses.append(loss),
         finished=lowest or never,
+        learner_of=ShardedLearner if is_sharded(model) else None,
     )
     details: dict[str, Json] = {"train_loss_first": losses[0], "train_loss_last": losses[-1]}
     return details if lowest is None else {**details, **lowest.restore()}

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pliant.checkpoints.about import About, CheckpointError
 from pliant.checkpoints.keyed import keyed_normal
+from pliant.checkpoints.shards import held, own_rows
 from pliant.checkpoints.weights import canonical_tensors, root_mean_square
 from pliant.modifications.tensors import embedding_names
 from pliant.modifications.variant import Variant, is_large
@@ -109,8 +110,9 @@ def noisy_variants(
     """Put each noisy copy of `base` into `model` in turn; `restore` puts the base back, bit for bit.
 
     The stream is keyed by (seed, draw, tensor name, shape) and drawn on CPU in fp32: it is common to all
-    checkpoints of one shape, and a tied tensor is drawn once. Strength 0 leaves the weights untouched. `gradients`
-    are those of each block of text at the base, (blocks, size) by tensor, where the noise asks for its control.
+    checkpoints of one shape, and a tied tensor is drawn once. Of a tensor that processes share each draws the whole
+    and takes its rows. Strength 0 leaves the weights untouched. `gradients` are those of each block of text at the
+    base, (blocks, size) by tensor, where the noise asks for its control.
 
     Raises:
         CheckpointError: init scaling asked of a checkpoint whose initialisation is not known.
@@ -127,8 +129,8 @@ def noisy_variants(
             linear = _no_cost(gradients)
             with torch.no_grad():
                 for name, epsilon in epsilons.each():
-                    shift = (sign * stds[name]) * epsilon.to(tensors[name].device)
-                    torch.add(base[name], shift, out=tensors[name])
+                    shift = (sign * stds[name]) * own_rows(epsilon, tensors[name]).to(tensors[name].device)
+                    torch.add(held(base[name]), shift, out=held(tensors[name]))
                     if gradients is not None:
                         linear += (gradients[name] @ shift.flatten().to(gradients[name].dtype)).double()
             yield Variant(draw=draw, sign=sign, subset=subset, linear=tuple(linear.tolist()))

@@ -21,10 +21,10 @@ def in_one_sweep(first: FineTune, second: FineTune) -> bool:
 
 
 def sweeps_pay(settings: FineTune, model: Any, task: EncodedTask, numerics: Numerics) -> bool:
-    """Whether `settings` is better run with the other rates of its sweep; rate 0 needs no run at all, and packed rows
-    go through transformers, one rate after the other."""
+    """Whether `settings` is better run with the other rates of its sweep; rate 0 needs no run at all, packed rows
+    go through transformers, one rate after the other, and so does a model that processes share."""
     split = task.splits["train"]
-    if not settings.plain or settings.strength == 0 or split.segments is not None:
+    if not settings.plain or settings.strength == 0 or split.segments is not None or numerics.shards is not None:
         return False
     if by_kernel(model, numerics):
         return True

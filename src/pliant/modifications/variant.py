@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pliant.checkpoints.shards import ShardedWeights
 from pliant.checkpoints.stored import StoredWeights
 from pliant.checkpoints.weights import canonical_tensors
 from pliant.records.identity import Json
@@ -34,13 +35,13 @@ class Variant:
     linear: tuple[float, ...] = ()
 
 
-def keep_base(model: Any, stored: StoredWeights | None = None) -> Mapping[str, Tensor]:
+def keep_base(model: Any, stored: StoredWeights | ShardedWeights | None = None) -> Mapping[str, Tensor]:
     """Every trained tensor as it is now: a copy, or for a large model what is `stored`, read whenever it is asked for.
 
     `stored` is what `model` was opened from, unmodified since.
     """
     if stored is not None and is_large(model):
-        return replace(stored, device=next(model.parameters()).device)
+        return replace(stored, device=next(model.parameters()).device) if isinstance(stored, StoredWeights) else stored
     return {name: tensor.detach().clone() for name, tensor in canonical_tensors(model).items()}
 
 

@@ -11,7 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from pliant.checkpoints.about import CheckpointError
-from pliant.modifications.blocks import decoder_blocks, linear_layers
+from pliant.checkpoints.blocks import decoder_blocks
+from pliant.modifications.blocks import linear_layers
 from pliant.modifications.variant import Variant
 
 PASSES = 3

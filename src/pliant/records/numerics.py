@@ -19,7 +19,9 @@ class Numerics:
     takes; `trainer` is how other ladders are pre-trained where it computes their shape, by autograd if it is None.
     `evaluation_batch_tokens` is the tokens of one forward pass when evaluating. `evaluation` bfloat16 has the products
     of linear layers in it when losses on held-out text are measured, and is validated when the study is created; auto
-    is bfloat16 where that holds and pays, else what None is: `dtype`.
+    is bfloat16 where that holds and pays, else what None is: `dtype`. `shards` is the number of processes that share
+    the weights of one checkpoint, each with an accelerator of its own where there is one; they go through transformers'
+    forward pass, one rate of a sweep after the other, whatever `forward` and `sweep` say.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -35,6 +37,7 @@ class Numerics:
             "trainer",
             "evaluation_batch_tokens",
             "evaluation",
+            "shards",
         }
     )
     RUNTIME: ClassVar[frozenset[str]] = frozenset()
@@ -49,6 +52,7 @@ class Numerics:
     trainer: Trainer | None = None
     evaluation_batch_tokens: int = 2048
     evaluation: Literal["auto", "bfloat16"] | None = None
+    shards: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("threads", "evaluation_batch_tokens"):
@@ -60,3 +64,14 @@ class Numerics:
             )
         if self.attention == "eager" and self.forward == "lean":
             raise ValueError("attention: eager has an effect with forward: transformers only; set both")
+        if self.shards is not None:
+            self._check_shards()
+
+    def _check_shards(self) -> None:
+        if self.shards is not None and self.shards < 2:
+            raise ValueError(f"shards must be at least 2, got {self.shards}; leave it out for one process")
+        if self.device == "mps":
+            raise ValueError("shards needs device: cuda or cpu, got mps; leave shards out")
+        for name in ("kernel", "trainer", "evaluation"):
+            if (value := getattr(self, name)) is not None:
+                raise ValueError(f"{name}: {value} is not there with shards; leave one of the two out")

@@ -59,7 +59,8 @@ def opened(chosen: Engine | EngineChoice, plans: Sequence[Plan], workers: int | 
 
 def default_engine(spec: StudySpec, workers: int | None = None) -> Engine:
     """Worker processes for this machine's cores, `numerics.threads` each; one worker where there is an accelerator."""
-    cores = 1 if spec.numerics.device != "cpu" else (os.cpu_count() or 1) // spec.numerics.threads
+    numerics = spec.numerics
+    cores = 1 if numerics.device != "cpu" else (os.cpu_count() or 1) // (numerics.threads * (numerics.shards or 1))
     count = workers if workers is not None else max(1, cores)
     return LocalEngine(workers=count, threads=spec.numerics.threads) if count > 0 else SerialEngine()
 
@@ -74,8 +75,9 @@ def ray_engine(spec: StudySpec, address: str | None, workers: int | None, folder
     if workers == 0:
         raise SpecError("--workers 0 (in this process) is for --engine local; give 1 or more, or leave it out")
     asked, threads = spec.resources or Resources(), spec.numerics.threads
-    cpus = float(threads) if asked.cpus is None else asked.cpus
-    gpus = float(spec.numerics.device == "cuda") if asked.gpus is None else asked.gpus
+    shards = spec.numerics.shards or 1
+    cpus = float(threads * shards) if asked.cpus is None else asked.cpus
+    gpus = float(shards * (spec.numerics.device == "cuda")) if asked.gpus is None else asked.gpus
     written = {str(folder): (folder / STUDY_FILE).stat().st_mtime for folder in folders}
     return RayEngine(
         address=address,

@@ -7,9 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from pliant.checkpoints.about import CheckpointError
 from pliant.checkpoints.folder import Checkpoint
 from pliant.checkpoints.resident import Resident
+from pliant.checkpoints.sharded import open_sharded
 from pliant.execution.engine import Progress, UserError
 from pliant.execution.store import Store
 from pliant.execution.write_behind import WriteBehind
@@ -24,7 +27,7 @@ from pliant.studies.asked import COMPARED, base_outputs
 from pliant.studies.cells import CellPlan, EvaluationPlan
 from pliant.studies.materials import Materials, open_materials
 from pliant.studies.measure import Scene, measure
-from pliant.studies.memory import is_out_of_memory
+from pliant.studies.memory import does_not_fit, is_out_of_memory
 from pliant.studies.own_tokenizer import check_own_tokenizer
 from pliant.studies.plan import GroupPlan
 from pliant.studies.variants import Bench, sharing, together, variants
@@ -59,15 +62,21 @@ def measure_group(job: GroupJob, progress: Progress) -> None:
     todo = together([cell for cell in job.group.cells if missing(store, cell)])
     if not todo:
         return
+    if job.numerics.shards is not None:
+        from pliant.studies.sharded_group import measure_shared  # whose ranks do what is below
+
+        measure_shared(job, todo, progress)
+        return
     try:
         bench = set_up(job, store, todo)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        raise UserError(f"{job.group.name} does not fit into memory on {job.numerics.device} in fp32") from error
+        raise UserError(does_not_fit(job.group.name, job.group.parameters, job.numerics.device)) from error
     with WriteBehind() as write:
         for done, cell in enumerate(todo):
-            _attempt(bench, cell, write)
+            if wanted := missing(store, cell):  # another runner may have been here meanwhile
+                attempt(bench, cell, wanted, write)
             progress((done + 1) / len(todo), {"cells": float(done + 1)})
 
 
@@ -83,12 +92,7 @@ def set_up(job: GroupJob, store: Store, todo: Sequence[CellPlan]) -> Bench:
         UserError: the checkpoint or the data do not open, or the weights are not those of the other records.
     """
     try:
-        checkpoint = open_parts(
-            job.group.parts,
-            allow_pickle=job.group.allow_pickle,
-            trust_remote_code=job.group.trust_remote_code,
-            into=_RESIDENT,
-        )
+        checkpoint = _opened(job)
         materials = open_materials(job.group.materials)
         _check_vocabulary(checkpoint, materials, job.group.name)
         if job.group.first is not None:
@@ -98,8 +102,6 @@ def set_up(job: GroupJob, store: Store, todo: Sequence[CellPlan]) -> Bench:
     _check_weights(store, job.group, checkpoint.weights)
     if job.group.about is not None:
         checkpoint = replace(checkpoint, about=checkpoint.about.filled(job.group.about))
-    checkpoint.model.set_attn_implementation(job.numerics.attention)
-    checkpoint.model.to(job.numerics.device)
     return Bench(
         store=store,
         numerics=job.numerics,
@@ -114,6 +116,23 @@ def set_up(job: GroupJob, store: Store, todo: Sequence[CellPlan]) -> Bench:
         references={},
         gradients={},
     )
+
+
+def _opened(job: GroupJob) -> Checkpoint:
+    group, numerics = job.group, job.numerics
+    if numerics.shards is not None:
+        return open_sharded(
+            group.place,
+            device=torch.device(numerics.device),
+            attention=numerics.attention,
+            trust_remote_code=group.trust_remote_code,
+        )
+    checkpoint = open_parts(
+        group.parts, allow_pickle=group.allow_pickle, trust_remote_code=group.trust_remote_code, into=_RESIDENT
+    )
+    checkpoint.model.set_attn_implementation(numerics.attention)
+    checkpoint.model.to(numerics.device)
+    return checkpoint
 
 
 def missing(store: Store, cell: CellPlan) -> list[EvaluationPlan]:
@@ -143,13 +162,16 @@ def _check_weights(store: Store, group: GroupPlan, weights: str) -> None:
                     )
 
 
-def _attempt(bench: Bench, cell: CellPlan, write: Write) -> None:
-    """Measure one cell, a second time if the first fails; how it went is in run.json either way."""
+def attempt(bench: Bench, cell: CellPlan, wanted: Sequence[EvaluationPlan], write: Write) -> None:
+    """Measure what is `wanted` of one cell, a second time if the first fails; how it went is in run.json either way.
+
+    Of processes that share the model only what the user asked fails the same in all: anything else is raised.
+    """
     started, begun, error, attempts = time.time(), time.monotonic(), "", 0
     while attempts < ATTEMPTS:
         attempts += 1
         try:
-            _write_records(bench, cell, write)
+            _write_records(bench, cell, wanted, write)
             error = ""
             break
         except OSError:
@@ -158,6 +180,8 @@ def _attempt(bench: Bench, cell: CellPlan, write: Write) -> None:
             error = str(problem)
             break
         except Exception as problem:  # the boundary at which a failure becomes data
+            if bench.numerics.shards is not None:
+                raise
             if is_out_of_memory(problem):  # the same again would do the same
                 error = _smaller_batch(bench)
                 break
@@ -184,10 +208,7 @@ def _smaller_batch(bench: Bench) -> str:
     )
 
 
-def _write_records(bench: Bench, cell: CellPlan, write: Write) -> None:
-    wanted = missing(bench.store, cell)
-    if not wanted:  # another runner was here meanwhile
-        return
+def _write_records(bench: Bench, cell: CellPlan, wanted: Sequence[EvaluationPlan], write: Write) -> None:
     found: dict[str, list[Measurement]] = {evaluation.key: [] for evaluation in wanted}
     details: dict[str, Json] = {}
     refused: dict[str, str] = {}

@@ -1,5 +1,6 @@
 """How many tokens one forward pass may take on this machine, and what running out of memory looks like."""
 
+import math
 import os
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import torch
 
 LOGIT_COPIES = 3
 """Logits, their fp32 copy and the log-softmax: what a forward pass and its loss keep of a token at once."""
+TRAINING_COPIES = 4
+"""Weights, gradients and the two moments of AdamW."""
 SPARE = 0.8
 """The share of the free memory that is planned with."""
 
@@ -35,6 +38,23 @@ def batch_that_fits(wanted: int, *, window: int, vocabulary: int, weight_bytes: 
             break
         tokens = max(window, tokens // 2)
     return 0
+
+
+def shards_that_fit(parameters: int, device_bytes: int) -> int:
+    """The fewest processes among which the training of so many `parameters` fits, each on a device of its own.
+
+    TRAINING_COPIES x 4 bytes x parameters / shards <= SPARE x device_bytes; two at least.
+    """
+    return max(2, math.ceil(TRAINING_COPIES * 4 * parameters / (SPARE * device_bytes)))
+
+
+def does_not_fit(name: str, parameters: int, device: str) -> str:
+    """The line for a checkpoint that ran out of memory when it was opened; shards help where devices are many."""
+    line = f"{name} does not fit into memory on {device} in fp32"
+    if device != "cuda":
+        return line
+    shards = shards_that_fit(parameters, torch.cuda.mem_get_info()[1])
+    return f"{line}; start a study with numerics: {{device: cuda, shards: {shards}}}, which takes {shards} GPUs"
 
 
 def is_out_of_memory(error: BaseException) -> bool:

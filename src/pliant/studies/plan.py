@@ -21,6 +21,7 @@ from pliant.studies.members import Gathered, Members, described
 from pliant.studies.neighbours import check_partners, merged_subjects, partners_of
 from pliant.studies.numerics import DEFAULT_CONTEXT
 from pliant.studies.refusal import refuse_suspects
+from pliant.studies.sharded_plan import check_shards
 from pliant.studies.spec import SpecError, StudySpec, TrajectorySpec
 from pliant.studies.subjects import Subject, check_places, ladder_subjects, outside_subject
 from pliant.studies.validated import Validation
@@ -91,6 +92,7 @@ def plan_study(spec: StudySpec, folder: Path, gathered: Gathered) -> Plan:
     Raises:
         ValueError: data, checkpoints or settings that do not fit one another, or a package that they need is missing.
     """
+    check_shards(spec)
     if any(entry.fine_tune is not None and entry.fine_tune.adapter is not None for entry in spec.modifications):
         require_peft()
     whole = {t.name: t for t in spec.trajectories if t.merge is None}

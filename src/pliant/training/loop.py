@@ -102,19 +102,20 @@ def train(
     objective: Objective = the_loss,
     after_step: Callable[[int, float], None] = lambda step, loss: None,
     finished: Callable[[int], bool] = never,
+    learner_of: "Callable[..., Learner] | None" = None,
 ) -> None:
     """Take the updates `start` .. `stop - 1`, each on the next batch, in place, until one has `finished`.
 
     With `micro_batch` a forward pass takes that many rows, and their gradients add up to that of the whole batch.
-    `after_step` is told the loss of the batch before its update, without what `objective` adds. However it ends,
-    `model` is ready to evaluate and holds no gradients.
+    `after_step` is told the loss of the batch before its update, without what `objective` adds. `learner_of` makes the
+    learner where that is not AutogradLearner. However it ends, `model` is ready to evaluate and holds no gradients.
 
     Raises:
         Diverged: a loss or a gradient is NaN or infinite; the weights are left as they were before that update.
     """
     model.train()
     try:
-        learner = AutogradLearner(
+        learner = (learner_of or AutogradLearner)(
             model, optimizer, forward, clip_norm=clip_norm, micro_batch=micro_batch, objective=objective
         )
         take_steps(learner, batches, learning_rate, start=start, stop=stop, after_step=after_step, finished=finished)

@@ -1,4 +1,4 @@
-"""Losses of targets without the logits, where the kernel computes the model."""
+"""Losses of targets without the logits, where the kernel computes the model or processes share it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +12,7 @@ from pliant.records.numerics import Numerics
 from pliant.training.by_kernel.layout import by_kernel
 from pliant.training.cross_entropy import cross_entropies
 from pliant.training.decoder import Forward, choose_forward, lean_logits
+from pliant.training.sharded import SharedRows, shared_losses
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class KernelForward:
 
 def planned_forward(model: Any, numerics: Numerics) -> Forward:
     """What the numerics plan evaluates `model` with."""
+    if numerics.shards is not None:
+        return SharedRows()
     if by_kernel(model, numerics):
         return KernelForward()
     return choose_forward(model, numerics.forward)
@@ -39,6 +42,8 @@ def target_losses(
         from pliant.training.by_kernel.losses import kernel_losses
 
         return kernel_losses(model, inputs, targets)
+    if isinstance(forward, SharedRows):
+        return shared_losses(model, inputs, targets)
     return cross_entropies(forward(model, inputs), targets)
 
 
