@@ -6,13 +6,13 @@ Snapshots and the optimiser states of ladder trunks go; the weights of ladder me
 Example: [bold]pliant gc runs/demo/english --dry-run[/bold]
 """
 
-from pathlib import Path
-
 import typer
+
+from pliant.cli.remotes import STUDY_FOLDER, study_folder
 
 
 def command(
-    study: Path = typer.Argument(..., help="A study folder.", metavar="STUDY"),
+    study: str = typer.Argument(..., help=STUDY_FOLDER, metavar="STUDY"),
     weights: bool = typer.Option(False, "--weights", help="Also delete ladder weights whose cells are all measured."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Say what would go; delete nothing."),
 ) -> None:
@@ -20,15 +20,15 @@ def command(
 
     quiet_libraries()
     from pliant.api import study as open_study
-    from pliant.studies.cleanup import free, freeable, size
+    from pliant.studies.cleanup import free, freeable
     from pliant.studies.settling import planned
 
-    opened = open_study(study)
+    opened = open_study(study_folder(study))
     plan = planned(opened.spec, opened.folder)
-    paths = freeable(plan, weights=weights)
-    total = sum(size(path) for path in paths)
-    for path in paths:
-        typer.echo(f"{size(path) / 1e6:10.2f} MB  {path.relative_to(opened.folder)}")
+    sizes = freeable(plan, weights=weights)
+    total = sum(sizes.values())
+    for path, size in sizes.items():
+        typer.echo(f"{size / 1e6:10.2f} MB  {path.relative_to(opened.folder)}")
     if not dry_run:
-        free(paths)
-    typer.echo(f"{'would free' if dry_run else 'freed'} {total / 1e6:.2f} MB in {len(paths)} place(s)")
+        free(plan, sizes)
+    typer.echo(f"{'would free' if dry_run else 'freed'} {total / 1e6:.2f} MB in {len(sizes)} place(s)")

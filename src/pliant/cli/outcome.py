@@ -38,6 +38,7 @@ def conclude(
 
     `answer` goes into the JSON: the one of `pliant check`.
     """
+    from pliant.execution.mirrors import publish, shown
     from pliant.report.html import write_report
     from pliant.report.summary import summarise
     from pliant.report.terminal import show
@@ -56,7 +57,8 @@ def conclude(
         show(summary, screen)
         for result in expectations:
             screen.print(f"[dim]expected:[/dim] {result.text}: [bold]{result.agrees}[/bold] ({result.observed})")
-        screen.print(f"\nreport: {report}")
+        screen.print(f"\nreport: {shown(report)}")
+    publish(report)
     _tell_failures(tables, failures)
 
 

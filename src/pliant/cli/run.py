@@ -4,6 +4,8 @@ STUDY is a YAML file, the folder of a study that was begun, or a recipe function
 --recipe NAME takes the study of a published result instead, and with --dry-run tells what it would take before
 anything is fetched. Running a finished study changes nothing.
 
+--out s3://BUCKET/FOLDER keeps the study there (pip install 'pliant\\[s3]'); a study begun there is run by its URL.
+
 Example: [bold]pliant run study.yaml --out runs/mine[/bold], and first: [bold]pliant run study.yaml --dry-run[/bold]
 """
 
@@ -14,6 +16,7 @@ import typer
 
 from pliant.cli import checkpoints
 from pliant.cli.progress import Log, clock, fetching
+from pliant.cli.remotes import study_folder
 from pliant.records.units import MARGIN_NATS
 
 if TYPE_CHECKING:
@@ -28,7 +31,7 @@ def command(
         None, help="A YAML file, a study folder, or module:function.", metavar="STUDY", show_default=False
     ),
     recipe: str | None = typer.Option(None, help="The study of a published result; `pliant recipes` lists them."),
-    out: Path | None = typer.Option(None, help="The study's folder; by default runs/<name of the study>."),
+    out: str | None = typer.Option(None, help="The study's folder or URL; by default runs/<name of the study>."),
     dry_run: bool = typer.Option(False, "--dry-run", help="List the cells and the estimated time; run nothing."),
     workers: int | None = typer.Option(None, help="Worker processes; by default one a core, 0 for none."),
     cache_cap: str | None = checkpoints.CACHE_CAP,
@@ -60,7 +63,9 @@ def command(
     if recipe is not None and dry_run:
         show_estimate(recipe, checkpoints.bytes_of(cache_cap), as_json)
         return
-    begun = open_recipe(recipe, out=out) if recipe is not None else open_study(study or "", out=out)
+    place = None if out is None else study_folder(out)
+    source = str(study_folder(study)) if study is not None and "://" in study else study or ""
+    begun = open_recipe(recipe, out=place) if recipe is not None else open_study(source, out=place)
     opened = _with(begun, allow_suspect, batch_tokens)
     if dry_run:
         show_plan(opened.spec, opened.folder, as_json)
@@ -171,6 +176,7 @@ def show_plan(spec: "StudySpec", folder: Path, as_json: bool) -> None:
     from rich.table import Table as Grid
 
     from pliant.cli.outcome import console
+    from pliant.execution.mirrors import shown
     from pliant.studies.group import GroupJob
     from pliant.studies.schedule import schedule
     from pliant.studies.settling import planned
@@ -185,7 +191,7 @@ def show_plan(spec: "StudySpec", folder: Path, as_json: bool) -> None:
         ]
         typer.echo(json.dumps({"tasks": tasks, "cells": cells, "cells_missing": todo.cells_missing}))
         return
-    grid = Grid("task", "cells", "core seconds", title=f"{spec.study} in {folder}")
+    grid = Grid("task", "cells", "core seconds", title=f"{spec.study} in {shown(folder)}")
     for task in (task for task in todo.tasks if not task.cleans_up):
         asked = len(task.payload.group.cells) if isinstance(task.payload, GroupJob) else ""
         grid.add_row(task.label, f"{asked}", f"{task.cost_seconds:,.1f}")

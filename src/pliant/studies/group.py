@@ -11,7 +11,8 @@ from pliant.checkpoints.about import CheckpointError
 from pliant.checkpoints.folder import Checkpoint
 from pliant.checkpoints.resident import Resident
 from pliant.execution.engine import Progress, UserError
-from pliant.execution.store import Store, Write
+from pliant.execution.mirror import Mirror
+from pliant.execution.store import Store, Write, write_atomically
 from pliant.execution.write_behind import WriteBehind
 from pliant.modifications.merge import open_parts
 from pliant.modifications.variant import Variant, keep_base, restore
@@ -40,11 +41,12 @@ class WeightsChanged(UserError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupJob:
-    """Measure the cells of one checkpoint that have records missing."""
+    """Measure the cells of one checkpoint that have records missing; through `mirror` where the study is remote."""
 
     group: GroupPlan
     folder: Path
     numerics: Numerics
+    mirror: Mirror | None = None
 
 
 def measure_group(job: GroupJob, progress: Progress) -> None:
@@ -63,7 +65,7 @@ def measure_group(job: GroupJob, progress: Progress) -> None:
         if not is_out_of_memory(error):
             raise
         raise UserError(f"{job.group.name} does not fit into memory on {job.numerics.device} in fp32") from error
-    with WriteBehind() as write:
+    with WriteBehind(job.mirror.write if job.mirror is not None else write_atomically) as write:
         for done, cell in enumerate(todo):
             _attempt(bench, cell, write)
             progress((done + 1) / len(todo), {"cells": float(done + 1)})

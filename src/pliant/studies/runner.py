@@ -9,6 +9,8 @@ from types import MappingProxyType
 from pliant.checkpoints.hub.pins import Pinned
 from pliant.execution.engine import Engine, Observer, TaskFailure, UserError
 from pliant.execution.local import LocalEngine, SerialEngine
+from pliant.execution.mirrors import mirror_of, publish
+from pliant.execution.remote import Listener, quiet
 from pliant.execution.store import Store, naming_a_full_disk
 from pliant.execution.table import Table, read_table, write_parquet, write_plan
 from pliant.modifications.merge import parts_weights
@@ -18,7 +20,7 @@ from pliant.studies.members import Progress
 from pliant.studies.plan import Plan
 from pliant.studies.precision import draw_on
 from pliant.studies.schedule import Schedule, schedule
-from pliant.studies.settling import planned, prepare
+from pliant.studies.settling import STUDY_FILE, planned, prepare
 from pliant.studies.spec import StudySpec
 from pliant.studies.work import perform
 
@@ -32,13 +34,15 @@ def run_studies(
     cache_cap: int | None = None,
     listing: Progress | None = None,
     pins: Mapping[str, Pinned] = MappingProxyType({}),
+    transfer: Listener = quiet,
 ) -> tuple[list[Table], list[TaskFailure]]:
     """Run what is missing of each study in its folder; return the tables and the tasks that failed.
 
     Where a study asks for a precision, that is repeated with the draws that its intervals lack.
 
     Weights fetched from the Hub never take more than `cache_cap` bytes at once; by default those of one checkpoint a
-    worker and the next. `listing` hears how far the listing of repositories is; those in `pins` need none.
+    worker and the next. `listing` hears how far the listing of repositories is; those in `pins` need none. `transfer`
+    hears of files that go to a remote study folder, or come from it.
 
     Raises:
         ValueError: bad input, found before anything runs.
@@ -47,7 +51,7 @@ def run_studies(
     asked = list(studies)
     while True:
         plans = [planned(spec, folder, progress=listing, pins=pins) for spec, folder in asked]
-        tables, failed = _run(plans, engine, workers, observe, cache_cap)
+        tables, failed = _run(plans, engine, workers, observe, cache_cap, transfer)
         failures += failed
         grown = [(draw_on(plan.spec, table), plan.folder) for plan, table in zip(plans, tables, strict=True)]
         if failures or all(spec == plan.spec for (spec, _), plan in zip(grown, plans, strict=True)):
@@ -61,6 +65,7 @@ def _run(
     workers: int | None,
     observe: Callable[[Schedule], Observer],
     cache_cap: int | None,
+    transfer: Listener,
 ) -> tuple[list[Table], list[TaskFailure]]:
     for plan in plans:
         with naming_a_full_disk(plan.folder):
@@ -72,15 +77,36 @@ def _run(
     todo = replace(schedule(plans), lanes=lanes)
     room = room_for(todo.tasks, cache_cap, lanes)
     observer = observe(todo)
+    _push_what_counts(plans, transfer, anyway=bool(todo.tasks))
     try:
         failures = chosen.run(todo.tasks, perform, observer, room=room) if todo.tasks else []
     finally:
         release_model()  # where the engine worked in this process
+    if todo.tasks:
+        _pull(plans, transfer)
     tables = [read_table(plan.folder) for plan in plans]
     for table in tables:
         with naming_a_full_disk(table.folder):
-            write_parquet(table, table.folder / "results.parquet")
+            publish(write_parquet(table, table.folder / "results.parquet"))
     return tables, failures
+
+
+def _push_what_counts(plans: Sequence[Plan], transfer: Listener, *, anyway: bool) -> None:
+    """Bring a remote study up to what its mirror has: what a killed run left, the study and its numerics plan.
+
+    The study itself `anyway`: who may not write there hears of it before anything is computed.
+    """
+    for plan in plans:
+        if (mirror := mirror_of(plan.folder)) is not None:
+            mirror.push([plan.folder / STUDY_FILE], anyway=anyway)
+            mirror.push(mirror.unpushed(), listener=transfer)
+            mirror.push(path for path in plan.folder.iterdir() if path.is_file() and not path.name.startswith("."))
+
+
+def _pull(plans: Sequence[Plan], transfer: Listener) -> None:
+    """Fetch what other machines measured for this run, or beside it."""
+    for mirror in {mirror for plan in plans if (mirror := mirror_of(plan.folder)) is not None}:
+        mirror.pull(transfer)
 
 
 def default_engine(spec: StudySpec, workers: int | None = None) -> Engine:
@@ -96,15 +122,23 @@ def set_aside_changed(plan: Plan) -> dict[str, Path]:
     Raises:
         UserError: nothing has changed.
     """
-    store = Store(plan.folder)
+    store, mirror = Store(plan.folder), mirror_of(plan.folder)
     moved: dict[str, Path] = {}
     for group in plan.groups:
-        if group.ladder is None or not all(part.folder.is_dir() for part in group.parts):
+        if group.ladder is None:
+            continue
+        if mirror is not None:
+            for part in group.parts:
+                mirror.fetch_folder(part.folder)
+        if not all(part.folder.is_dir() for part in group.parts):
             continue
         old = recorded_weights(store, group.cells) - {parts_weights(group.parts)}
         for weights in old:
             cells = [cell.key for cell in group.cells if weights in recorded_weights(store, (cell,))]
             moved[group.name] = store.supersede(weights, cells)
+            if mirror is not None:
+                mirror.push(mirror.unpushed())
+                mirror.delete(store.records / cell for cell in cells)
     if not moved:
         raise UserError(
             f"{plan.folder}: every record was measured on the weights that are there; nothing to re-measure"
