@@ -12,7 +12,7 @@ from pliant.checkpoints.trajectory import Trajectory
 from pliant.checkpoints.trajectory import trajectory as read_trajectory
 from pliant.evaluation.losses import loss_measurement
 from pliant.execution.engine import Engine, TaskFailure, UserError
-from pliant.execution.mirrors import local_folder, mirror_of, publish
+from pliant.execution.mirrors import local_folder, mirror_of, publish, shown
 from pliant.execution.table import Table, read_table
 from pliant.modifications.merge import write_merge
 from pliant.modifications.merge_weights import MergeWeights
@@ -118,7 +118,9 @@ def study(source: str | Path | StudySpec, *, out: str | Path | None = None) -> S
     place = local_folder(source)
     if place.is_dir():
         if not (place / STUDY_FILE).is_file():
-            raise UserError(f"{place} holds no {STUDY_FILE}; give a study file or a folder that `pliant run` made")
+            raise UserError(
+                f"{shown(place)} holds no {STUDY_FILE}; give a study file or a folder that `pliant run` made"
+            )
         return Study(spec=read_study(place / STUDY_FILE), folder=place)
     spec = read_study(place)
     return Study(spec=spec, folder=_folder(out, spec.study))

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import functools
 import hashlib
+import logging
 import os
 import re
 import time
@@ -24,6 +25,7 @@ WAITS_SECONDS = (0.5, 2.0, 8.0, 30.0)
 Listener = Callable[[int, int], None]
 """Hears how many files of how many are done."""
 
+_LOG = logging.getLogger(__name__)
 _PASSES = frozenset(
     {errno.EBUSY, errno.EIO, errno.ETIMEDOUT, errno.EPIPE, errno.EAGAIN, getattr(errno, "EREMOTEIO", errno.EIO)}
 )
@@ -32,6 +34,10 @@ _CLIENTS = ("aiobotocore", "aiohttp", "botocore", "requests", "urllib3")
 
 class NotAllowed(UserError):
     """The remote can be read, perhaps, and not written."""
+
+
+class Unreachable(OSError):
+    """The remote did not answer, or only that it cannot; work that failed by it may be tried again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +77,8 @@ class Remote:
         """Every file below the folder `below`, in one listing.
 
         Raises:
-            UserError: the bucket is not there, may not be read, or cannot be reached.
+            UserError: the bucket is not there, or may not be read.
+            Unreachable: no answer.
         """
         system, root = _opened(self.url)
         found = self._insist(below, lambda: system.find(f"{root}/{below}".rstrip("/"), detail=True), "list")
@@ -161,10 +168,11 @@ class Remote:
                 if not may_pass(error):
                     raise
                 if wait is None:
-                    raise UserError(
+                    raise Unreachable(
                         f"{self.at(name)}: {doing} failed {len(WAITS_SECONDS) + 1} times, last: {_told(error)}; what "
                         "is finished is kept on this machine, and the same command continues"
                     ) from error
+                _LOG.warning("%s: %s failed (%s); once more in %g s", self.at(name), doing, _told(error), wait)
                 time.sleep(wait)
         raise AssertionError("the last attempt returns or raises")
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pliant.execution.mirrors import shown
 from pliant.execution.store import Store, StoreError, write_atomically
 from pliant.records.identity import Json
 
@@ -74,7 +75,9 @@ def read_plan(folder: Path) -> tuple[str, list[PlannedCell]]:
 def _read_plan(folder: Path) -> tuple[str, list[PlannedCell], tuple[str, ...]]:
     path = folder / PLAN_FILE
     if not path.is_file():
-        raise StoreError(f"{folder} is not a study folder: it has no {PLAN_FILE}; give a folder that `pliant run` made")
+        raise StoreError(
+            f"{shown(folder)} is not a study folder: it has no {PLAN_FILE}; give a folder that `pliant run` made"
+        )
     try:
         plan = json.loads(path.read_text(encoding="utf-8"))
         return plan["study"], [PlannedCell(**cell) for cell in plan["cells"]], tuple(plan.get("notes", ()))

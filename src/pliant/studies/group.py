@@ -12,6 +12,7 @@ from pliant.checkpoints.folder import Checkpoint
 from pliant.checkpoints.resident import Resident
 from pliant.execution.engine import Progress, UserError
 from pliant.execution.mirror import Mirror
+from pliant.execution.mirrors import shown
 from pliant.execution.store import Store, Write, write_atomically
 from pliant.execution.write_behind import WriteBehind
 from pliant.modifications.merge import open_parts
@@ -139,7 +140,7 @@ def _check_weights(store: Store, group: GroupPlan, weights: str) -> None:
                 if known != weights:
                     raise WeightsChanged(
                         f"{group.name}: its weights are {weights[:19]}, its records were measured on {known[:19]}; "
-                        f"`pliant run {store.folder} --remeasure` sets those aside and measures again"
+                        f"`pliant run {shown(store.folder)} --remeasure` sets those aside and measures again"
                     )
 
 
