@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 300
 SLOW_DOWN = (503, "SlowDown", "Please reduce your request rate.")
 DENIED = (403, "AccessDenied", "Access Denied")
 Fault = Callable[[str, str], tuple[int, str, str] | None]

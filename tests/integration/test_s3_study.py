@@ -22,7 +22,7 @@ from tiny_studies import is_one_line, plan, record_files, run, tiny
 
 BUCKET = "studies"
 STUDY = tiny()
-PATIENCE_SECONDS = 300
+PATIENCE_SECONDS = 900
 
 
 @pytest.fixture(scope="module")

@@ -36,7 +36,7 @@ class Journal:
         for line in self.path.read_text(encoding="utf-8").splitlines():
             try:
                 name, version, size, same, digest = json.loads(line)
-            except ValueError:  # the machine stopped in the middle of a line: the file is unknown
+            except ValueError:  # empty, or half of one where the machine stopped: the file is unknown
                 continue
             if version is None:
                 known.pop(name, None)
@@ -49,7 +49,8 @@ class Journal:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         try:
-            os.write(file, "".join(_line(name, one) for name, one in known.items()).encode())
+            # a line break before: the last line may be half of one
+            os.write(file, ("\n" + "".join(_line(name, one) for name, one in known.items())).encode())
         finally:
             os.close(file)
 

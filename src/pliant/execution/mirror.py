@@ -33,11 +33,7 @@ class Mirror:
         """
         known = self._journal.read()  # before the listing: what is known was there when that began
         there = safe(self.remote.list())
-        here = set(self._files())
-        for name in sorted(here & self._gone(known, there, here)):
-            (self.folder / name).unlink(missing_ok=True)
-            here.discard(name)
-        self._drop_folders(here, known, there)
+        here = self._drop(known, there)
         same = {name for name in here & there.keys() if _agree(known.get(name), there[name])}
         wanted = {name: self.folder / name for name in there if name not in same and is_fetched(name)}
         self._fetch(wanted, there, listener)
@@ -46,23 +42,21 @@ class Mirror:
         unlike = {name: Known(stored=stored, same=False) for name, stored in there.items()}
         self._journal.replace(unlike | agreeing)
 
-    def _gone(self, known: Mapping[str, Known], there: Mapping[str, Stored], here: set[str]) -> set[str]:
-        """What was in both places and is not at the remote any more; without its last file no folder of weights is."""
+    def _drop(self, known: Mapping[str, Known], there: Mapping[str, Stored]) -> set[str]:
+        """Delete what the remote has not any more, or has otherwise as a folder of weights; the names that stay."""
+        here = set(self._files())
         gone = {name for name in here if name not in there and name in known and known[name].same}
-        halves = {os.path.dirname(name) for name in gone if is_weights(name) and os.path.basename(name) == LAST}
-        return gone | {name for name in here if os.path.dirname(name) in halves}
-
-    def _drop_folders(self, here: set[str], known: Mapping[str, Known], there: Mapping[str, Stored]) -> None:
-        """Drop folders of weights that the remote has whole and not known to be the same."""
-        differing = {
-            os.path.dirname(name)
-            for name in here & there.keys()
-            if is_weights(name) and not _agree(known.get(name), there[name])
-        }
-        for folder in differing:
-            if f"{folder}/{LAST}" in there:
-                remove_folder(self.folder / folder)
-                here -= {name for name in here if os.path.dirname(name) == folder}
+        folders = {os.path.dirname(name) for name in gone if is_weights(name) and os.path.basename(name) == LAST}
+        for name in here & there.keys():
+            folder = os.path.dirname(name)
+            if is_weights(name) and not _agree(known.get(name), there[name]) and f"{folder}/{LAST}" in there:
+                folders.add(folder)
+        for folder in folders:
+            remove_folder(self.folder / folder)
+        inside = {name for name in here if os.path.dirname(name) in folders}
+        for name in gone - inside:
+            (self.folder / name).unlink(missing_ok=True)
+        return here - gone - inside
 
     def unpushed(self) -> list[Path]:
         """What is here and was never at the remote."""
