@@ -279,3 +279,11 @@ def test_a_mirror_is_known_by_its_folder_and_one_endpoint(url, monkeypatch, tmp_
 def test_a_folder_is_itself_and_a_file_url_too(tmp_path):
     assert local_folder(tmp_path) == local_folder(str(tmp_path)) == local_folder(f"file://{tmp_path}") == tmp_path
     publish(tmp_path)
+
+
+def test_a_file_changed_here_and_not_pushed_gives_way_to_the_remotes(url, there):
+    there.put("study.yaml", b"theirs")
+    mirror = pulled(url)
+    (mirror.folder / "study.yaml").write_text("mine, of a run that may not write there")
+    mirror.pull()
+    assert here_in(mirror) == {"study.yaml": b"theirs"}

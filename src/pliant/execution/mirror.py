@@ -34,7 +34,8 @@ class Mirror:
         known = self._journal.read()  # before the listing: what is known was there when that began
         there = safe(self.remote.list())
         here = self._drop(known, there)
-        same = {name for name in here & there.keys() if _agree(known.get(name), there[name])}
+        agree = {name for name in here & there.keys() if _agree(known.get(name), there[name])}
+        same = {name for name in agree if self._unchanged(name, known[name])}  # of two that differ, the remote's
         wanted = {name: self.folder / name for name in there if name not in same and is_fetched(name)}
         self._fetch(wanted, there, listener)
         after = self._journal.read()
@@ -71,18 +72,16 @@ class Mirror:
         """
         known = self._journal.read()
         names = {path.relative_to(self.folder).as_posix() for path in paths}
-        changed = [name for name in names if anyway or not self._unchanged(name, known)]
+        changed = [name for name in names if anyway or name not in known or not self._unchanged(name, known[name])]
         done = 0
         for number in range(STAGES):
             with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="push") as pool:
                 for _ in pool.map(self._put, [name for name in changed if stage(name) == number]):
                     listener(done := done + 1, len(changed))
 
-    def _unchanged(self, name: str, known: Mapping[str, Known]) -> bool:
-        before = known.get(name)
-        if before is None or not before.same:
-            return False
-        return not before.digest or before.digest == digest_of((self.folder / name).read_bytes())
+    def _unchanged(self, name: str, known: Known) -> bool:
+        """Whether a file is what it was when it was the same in both places."""
+        return known.same and (not known.digest or known.digest == digest_of((self.folder / name).read_bytes()))
 
     def _put(self, name: str) -> None:
         place = self.folder / name

@@ -23,6 +23,7 @@ def bring_group(job: GroupJob, mirror: Mirror) -> GroupJob:
     moved = _moved_group(job, mine, _move(mirror, mine))
     records = Store(moved.folder).records
     cells = {cell.key for cell in moved.group.cells}
+    mine.push(path for path in mine.unpushed() if path.parent.name in cells)  # of an attempt that ended before that
     mine.fetch(records, lambda place: place.parent.name in cells)
     todo = [cell for cell in moved.group.cells if missing(Store(moved.folder), cell)]
     for place in moved.group.places(todo):

@@ -83,7 +83,7 @@ def _run(
     finally:
         release_model()  # where the engine worked in this process
     if todo.tasks:
-        _pull(plans, transfer)
+        _follow(plans, transfer)
     tables = [read_table(plan.folder) for plan in plans]
     for table in tables:
         with naming_a_full_disk(table.folder):
@@ -103,9 +103,10 @@ def _push_what_counts(plans: Sequence[Plan], transfer: Listener, *, anyway: bool
             mirror.push(path for path in plan.folder.iterdir() if path.is_file() and not path.name.startswith("."))
 
 
-def _pull(plans: Sequence[Plan], transfer: Listener) -> None:
-    """Fetch what other machines measured for this run, or beside it."""
+def _follow(plans: Sequence[Plan], transfer: Listener) -> None:
+    """Push what a remote did not take at its time, and fetch what other machines measured for this run, or beside it."""
     for mirror in {mirror for plan in plans if (mirror := mirror_of(plan.folder)) is not None}:
+        mirror.push(mirror.unpushed(), listener=transfer)
         mirror.pull(transfer)
 
 
