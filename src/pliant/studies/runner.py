@@ -104,7 +104,7 @@ def _push_what_counts(plans: Sequence[Plan], transfer: Listener, *, anyway: bool
 
 
 def _follow(plans: Sequence[Plan], transfer: Listener) -> None:
-    """Push what a remote did not take at its time, and fetch what other machines measured for this run, or beside it."""
+    """Push what a remote did not take at its time; fetch what other machines measured for this run, or beside it."""
     for mirror in {mirror for plan in plans if (mirror := mirror_of(plan.folder)) is not None}:
         mirror.push(mirror.unpushed(), listener=transfer)
         mirror.pull(transfer)
