@@ -32,8 +32,8 @@ _PASSES = frozenset(
 _CLIENTS = ("aiobotocore", "aiohttp", "botocore", "requests", "urllib3")
 
 
-class NotAllowed(UserError):
-    """The remote can be read, perhaps, and not written."""
+class NotAllowed(PermissionError, UserError):
+    """The remote can be read, perhaps, and not written. An OSError too: it is no fault of what was measured."""
 
 
 class Unreachable(OSError):
