@@ -131,6 +131,11 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     wbufsize = -1
 
+    def handle_expect_100(self) -> bool:
+        going_on = super().handle_expect_100()
+        self.wfile.flush()  # the client waits for it before it sends the body
+        return going_on
+
     def do_GET(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         path = unquote(urlsplit(self.path).path)
@@ -140,7 +145,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(refused[0], [("Content-Type", "application/xml")], _error(*refused[1:]))
             return
         connection = http.client.HTTPConnection("127.0.0.1", self.s3.server)
-        connection.request(self.command, self.path, body, dict(self.headers))
+        connection.request(self.command, self.path, body, {n: v for n, v in self.headers.items() if n != "Expect"})
         answer = connection.getresponse()
         content = answer.read()
         connection.close()
