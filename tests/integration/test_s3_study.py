@@ -104,6 +104,7 @@ def test_another_machine_fetches_no_weights_that_it_does_not_need(s3, url, at_ho
     assert len(s3.written("/records/")) == 2 * 2
 
 
+@pytest.mark.slow
 def test_killed_midway_and_finished_by_another_machine(s3, url, at_home, monkeypatch, tmp_path):
     enough = threading.Event()
 
@@ -173,6 +174,7 @@ def test_workers_without_a_shared_file_system(s3, url, at_home, monkeypatch, tmp
     assert len(s3.written("/records/")) == len(set(s3.written("/records/")))
 
 
+@pytest.mark.slow
 def test_two_runners_end_with_the_same_records(s3, url, at_home, tmp_path):
     command = [sys.executable, "-c", IN_WORKERS.format(places=[HERE], url=url)]
     runners = [
