@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pliant.execution.engine import Event, Progress, Task, UserError
-from pliant.execution.store import write_atomically
+from pliant.execution.writing import write_atomically
 
 SLOW = "PLIANT_TEST_SLOW"
 ELSEWHERE = "PLIANT_TEST_ELSEWHERE"

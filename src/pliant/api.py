@@ -12,6 +12,7 @@ from pliant.checkpoints.trajectory import Trajectory
 from pliant.checkpoints.trajectory import trajectory as read_trajectory
 from pliant.evaluation.losses import loss_measurement
 from pliant.execution.engine import Engine, TaskFailure, UserError
+from pliant.execution.mirrors import local_folder, mirror_of, publish, shown
 from pliant.execution.table import Table, read_table
 from pliant.modifications.merge import write_merge
 from pliant.modifications.merge_weights import MergeWeights
@@ -55,22 +56,26 @@ class Results:
         """Write the self-contained HTML report to `out` and return its path."""
         heading = title or ", ".join(table.study for table in self.tables)
         told = (*notes, *recipe_notes(self.tables))
-        return write_report(self.tables, Path(out), title=heading, notes=told, expectations=judge_claims(self.tables))
+        place = write_report(self.tables, Path(out), title=heading, notes=told, expectations=judge_claims(self.tables))
+        publish(place)
+        return place
 
 
 def verdict(scores: str | Path, *, margin: float = MARGIN_NATS) -> Summary:
-    """The verdict on a CSV of losses measured elsewhere, or on a study folder; `margin` (nats) is a rise that matters.
+    """The verdict on a CSV of losses measured elsewhere, or on a study folder or its URL; `margin` (nats) is a rise
+    that matters.
 
     Raises:
         ValueError: the file is no such table; see `pliant.report.scores.read_scores`.
     """
-    place = Path(scores)
+    place = local_folder(scores)
     return summarise([read_table(place) if place.is_dir() else read_scores(place)], margin=margin)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Study:
-    """A study and its folder. `run` does what is missing there, so calling it again continues."""
+    """A study and its folder, that of a remote one being its mirror. `run` does what is missing there, so calling it
+    again continues."""
 
     spec: StudySpec
     folder: Path
@@ -86,6 +91,7 @@ class Study:
         Raises:
             ValueError: bad input, found before anything runs.
         """
+        self._follow_remote()
         chosen = EngineChoice(kind=engine, address=address) if isinstance(engine, str) else engine
         tables, failures = run_studies(
             [(self.spec, self.folder)], engine=chosen, workers=workers, observe=lambda _: lambda _: None
@@ -94,7 +100,13 @@ class Study:
 
     def results(self) -> Results:
         """The records that are there, without running anything."""
+        self._follow_remote()
         return Results(tables=(read_table(self.folder),))
+
+    def _follow_remote(self) -> None:
+        """A remote may have changed since it was opened."""
+        if (mirror := mirror_of(self.folder)) is not None:
+            mirror.pull()
 
 
 def study(
@@ -105,6 +117,8 @@ def study(
     trust_remote_code: bool = False,
 ) -> Study:
     """A study in `out` or `runs/<study>`: from a YAML file, a study folder, a `StudySpec`, or a recipe function.
+
+    A study folder may be a URL (s3://bucket/folder), in `out` too.
 
     A recipe function takes no arguments, returns a `StudySpec` and is named `module:function`. A file or folder that
     asks for pickled weights, or for code that comes with checkpoints or benchmarks, is refused unless it is allowed.
@@ -117,17 +131,23 @@ def study(
     if isinstance(source, StudySpec):
         if allow_pickle or trust_remote_code:
             check_trust(source, source.study, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
-        return Study(spec=source, folder=Path(out) if out is not None else Path("runs") / source.study)
-    place = Path(source)
+        return Study(spec=source, folder=_folder(out, source.study))
+    place = local_folder(source)
     if place.is_dir():
         if not (place / STUDY_FILE).is_file():
-            raise UserError(f"{place} holds no {STUDY_FILE}; give a study file or a folder that `pliant run` made")
+            raise UserError(
+                f"{shown(place)} holds no {STUDY_FILE}; give a study file or a folder that `pliant run` made"
+            )
         opened = Study(spec=read_study(place / STUDY_FILE), folder=place)
-        check_trust(opened.spec, str(place), allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
+        check_trust(opened.spec, shown(place), allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
         return opened
     spec = read_study(place)
     check_trust(spec, str(place), allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
-    return Study(spec=spec, folder=Path(out) if out is not None else Path("runs") / spec.study)
+    return Study(spec=spec, folder=_folder(out, spec.study))
+
+
+def _folder(out: str | Path | None, name: str) -> Path:
+    return local_folder(out) if out is not None else Path("runs") / name
 
 
 def recipe(name: str, *, out: str | Path | None = None) -> Study:
@@ -139,7 +159,7 @@ def recipe(name: str, *, out: str | Path | None = None) -> Study:
         ValueError: no such recipe, or a folder in which its study was changed.
     """
     found = find_recipe(name)
-    folder = Path(out) if out is not None else Path("runs") / found.study().study
+    folder = _folder(out, found.study().study)
     return Study(spec=grown(found, folder), folder=folder)
 
 

@@ -17,6 +17,7 @@ import typer
 
 from pliant.cli import checkpoints
 from pliant.cli.progress import Log
+from pliant.cli.remotes import study_folder
 from pliant.records.units import MARGIN_NATS
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def command(
     text: str = typer.Option("english", help="Held-out text: english, a path, or a Hub dataset (allenai/c4:en)."),
     held_out_bytes: int = typer.Option(131_072, "--bytes", help="Bytes of held-out documents to measure on."),
     most_draws: int = typer.Option(MOST_DRAWS, min=8, help="Draws of each noise at most; 8 where they are enough."),
-    out: Path | None = typer.Option(None, help="The study's folder; by default runs/check-NAME."),
+    out: str | None = typer.Option(None, help="The study's folder or URL; by default runs/check-NAME."),
     allow_suspect: bool = typer.Option(False, "--allow-suspect", help="Go on with checkpoints that the audit refuses."),
     allow_pickle: bool = checkpoints.ALLOW_PICKLE,
     trust_remote_code: bool = checkpoints.TRUST_REMOTE_CODE,
@@ -83,7 +84,8 @@ def command(
         allow_pickle=allow_pickle,
         trust_remote_code=trust_remote_code,
     )
-    folder, cap = out if out is not None else Path("runs") / f"check-{entry.name}", checkpoints.bytes_of(cache_cap)
+    folder = study_folder(out) if out is not None else Path("runs") / f"check-{entry.name}"
+    cap = checkpoints.bytes_of(cache_cap)
     with checkpoints.listing() as progress:
         members = members_of(entry, pins=read_pins(folder), runs=runs, progress=progress)
     _require_tokens(members)
@@ -201,11 +203,12 @@ def _tell_answer(verdict: "Verdict", findings: "Sequence[Finding]", folder: Path
     from rich.console import Console
     from rich.text import Text
 
+    from pliant.execution.mirrors import shown
     from pliant.report.answer import text_is_short
     from pliant.report.terminal import STYLE
 
     if verdict != "undecided":
-        command = f"add fine_tune to {folder / 'study.yaml'}, then: pliant run {folder}"
+        command = f"add fine_tune to {shown(folder / 'study.yaml')}, then: pliant run {shown(folder)}"
     else:
         command = sharper["--bytes" if text_is_short(findings) else "--most-draws"]
     screen = Console()

@@ -12,11 +12,12 @@ import typer
 
 from pliant.cli import checkpoints
 from pliant.cli.progress import Log
+from pliant.cli.remotes import study_folder
 from pliant.records.units import MARGIN_NATS
 
 
 def command(
-    study: Path = typer.Argument(..., help="A study folder with ladders that pliant trained.", metavar="STUDY"),
+    study: str = typer.Argument(..., help="A study folder, or its URL, with ladders pliant trained.", metavar="STUDY"),
     seeds: int | None = typer.Option(None, help="How many fresh pre-training seeds; 6 by default, frozen too."),
     dry_run: bool = typer.Option(False, "--dry-run", help="List the contrasts; freeze and run nothing."),
     workers: int | None = typer.Option(None, help="Worker processes; by default one a core, 0 for none."),
@@ -38,9 +39,10 @@ def command(
     from pliant.report.study import open_study
     from pliant.studies.confirm import confirming_study, fresh_seeds
 
-    opened = open_study_file(study, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
-    table = read_table(study)
-    frozen = read_frozen(study)
+    folder = study_folder(study)
+    opened = open_study_file(folder, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
+    table = read_table(folder)
+    frozen = read_frozen(folder)
     if frozen is None:
         matters = MARGIN_NATS if margin is None else margin
         contrasts = suggest(find(open_study(table), matters), matters)
@@ -48,7 +50,7 @@ def command(
         fixed = Frozen(contrasts=contrasts, seeds=chosen, margin=matters)
     else:
         fixed = frozen
-        _unchanged(fixed.seeds, fixed.margin, seeds, margin, study)
+        _unchanged(fixed.seeds, fixed.margin, seeds, margin, folder)
     fresh = confirming_study(opened.spec, fixed.contrasts, fixed.seeds)
     how = "to be frozen" if dry_run and frozen is None else "freezing" if frozen is None else "frozen"
     for one in fixed.contrasts:
@@ -59,9 +61,9 @@ def command(
     if dry_run:
         return
     if frozen is None:
-        freeze(study, fixed)
-    _, failures = run_and_watch([(fresh, study / FOLDER)], workers=workers, log=log)
-    report = study / "report.html"
+        freeze(folder, fixed)
+    _, failures = run_and_watch([(fresh, folder / FOLDER)], workers=workers, log=log)
+    report = folder / "report.html"
     conclude([table], failures, report=report, title=opened.spec.study, margin=fixed.margin, as_json=as_json)
 
 

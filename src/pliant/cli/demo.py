@@ -12,6 +12,7 @@ from pathlib import Path
 import typer
 
 from pliant.cli.progress import Log
+from pliant.cli.remotes import study_folder
 from pliant.records.units import MARGIN_NATS
 
 
@@ -26,7 +27,7 @@ class Which(StrEnum):
 
 
 def command(
-    out: Path = typer.Option(Path("runs/demo"), help="Folder for the two studies and report.html."),
+    out: str = typer.Option("runs/demo", help="Folder, or URL, for the two studies and report.html."),
     full: bool = typer.Option(False, "--full", help="Longer ladders, a third study, quantisation."),
     control: Control | None = typer.Option(None, help="weight-decay: add the English ladder without weight decay."),
     first_seed: int = typer.Option(1, help="Pre-training seeds start here; other seeds repeat the experiment."),
@@ -56,10 +57,11 @@ def command(
     from pliant.cli.running import run_and_watch
     from pliant.studies.demo import NO_CONTROL_NOTE, NOTES, SCALED_NOTE
 
-    folders = [(spec, out / name.value) for name, spec in studies.items()]
+    place = study_folder(out)
+    folders = [(spec, place / name.value) for name, spec in studies.items()]
     tables, failures = run_and_watch(folders, workers=workers, log=log)
     notes = [*NOTES, *([] if control else [NO_CONTROL_NOTE]), *([SCALED_NOTE] if scale < 1 else [])]
-    report = out / "report.html"
+    report = place / "report.html"
     conclude(tables, failures, report=report, title="pliant demo", notes=notes, margin=margin, as_json=as_json)
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import typer
 
+from pliant.cli.remotes import study_folder
+
 
 class Scaling(StrEnum):
     """What gamma multiplies."""
@@ -21,7 +23,7 @@ class Scaling(StrEnum):
 
 
 def command(
-    study: Path = typer.Argument(..., help="A study folder, or a CSV file, with noise at several budgets."),
+    study: str = typer.Argument(..., help="A study folder, its URL, or a CSV file, with noise at several budgets."),
     gamma: list[float] = typer.Option([], help="Noise strength to forecast; again for more. By default all measured."),
     scaling: Scaling | None = typer.Option(None, help="Only noise in this scaling."),
     out: Path | None = typer.Option(None, help="Also write a figure: one HTML file."),
@@ -35,7 +37,8 @@ def command(
     from pliant.report.scores import read_scores
     from pliant.statistics import readings
 
-    table = read_table(study) if study.is_dir() else read_scores(study)
+    place = study_folder(study)
+    table = read_table(place) if place.is_dir() else read_scores(place)
     made = forecasts(readings(table.rows), gammas=gamma, scaling=scaling.value if scaling else None)
     if out is not None:
         from pliant.report.forecast_page import write_forecasts

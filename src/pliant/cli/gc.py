@@ -7,13 +7,13 @@ same).
 Example: [bold]pliant gc runs/demo/english --dry-run[/bold]
 """
 
-from pathlib import Path
-
 import typer
+
+from pliant.cli.remotes import STUDY_FOLDER, study_folder
 
 
 def command(
-    study: Path = typer.Argument(..., help="A study folder.", metavar="STUDY"),
+    study: str = typer.Argument(..., help=STUDY_FOLDER, metavar="STUDY"),
     weights: bool = typer.Option(False, "--weights", help="Also delete ladder weights whose cells are all measured."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Say what would go; delete nothing."),
 ) -> None:
@@ -21,19 +21,21 @@ def command(
 
     quiet_libraries()
     from pliant.execution.links import refuse_links
-    from pliant.studies.cleanup import free, freeable, size
+    from pliant.execution.mirrors import shown
+    from pliant.studies.cleanup import free, freeable
     from pliant.studies.settling import STUDY_FILE, planned
     from pliant.studies.spec import SpecError
     from pliant.studies.study_file import read_study
 
-    if not (study / STUDY_FILE).is_file():
-        raise SpecError(f"{study} holds no {STUDY_FILE}; give a folder that `pliant run` made")
-    refuse_links(study)
-    plan = planned(read_study(study / STUDY_FILE), study)  # nothing of what it asks for is opened
-    paths = freeable(plan, weights=weights)
-    total = sum(size(path) for path in paths)
-    for path in paths:
-        typer.echo(f"{size(path) / 1e6:10.2f} MB  {path.relative_to(study)}")
+    folder = study_folder(study)
+    if not (folder / STUDY_FILE).is_file():
+        raise SpecError(f"{shown(folder)} holds no {STUDY_FILE}; give a folder that `pliant run` made")
+    refuse_links(folder)
+    plan = planned(read_study(folder / STUDY_FILE), folder)  # nothing of what it asks for is opened
+    sizes = freeable(plan, weights=weights)
+    total = sum(sizes.values())
+    for path, size in sizes.items():
+        typer.echo(f"{size / 1e6:10.2f} MB  {path.relative_to(folder)}")
     if not dry_run:
-        free(paths)
-    typer.echo(f"{'would free' if dry_run else 'freed'} {total / 1e6:.2f} MB in {len(paths)} place(s)")
+        free(plan, sizes)
+    typer.echo(f"{'would free' if dry_run else 'freed'} {total / 1e6:.2f} MB in {len(sizes)} place(s)")

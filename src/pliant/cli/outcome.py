@@ -42,6 +42,7 @@ def conclude(
 
     `answer` goes into the JSON: the one of `pliant check`.
     """
+    from pliant.execution.mirrors import publish, shown
     from pliant.report.html import write_report
     from pliant.report.summary import summarise
     from pliant.report.terminal import show
@@ -61,7 +62,8 @@ def conclude(
         for result in expectations:
             parts = ("expected:", "dim"), f" {result.text}: ", (result.agrees, "bold"), f" ({result.observed})"
             screen.print(Text.assemble(*parts))
-        screen.print(f"\nreport: {report}")
+        screen.print(f"\nreport: {shown(report)}")
+    publish(report)
     _tell_failures(tables, failures)
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import typer
 
 from pliant.cli.progress import Log
+from pliant.cli.remotes import study_folder
 
 
 def command(
-    out: Path = typer.Option(..., help="Folder of the ladder (an ordinary study folder)."),
+    out: str = typer.Option(..., help="Folder or URL of the ladder (an ordinary study folder)."),
     corpus: str = typer.Option("english", help="english, markov:SEED, a path to text, or a Hub dataset."),
     tokenizer: str | None = typer.Option(None, help="bytes, a folder with tokenizer.json, or a Hub name."),
     preset: str = typer.Option("width-8", help="Shape: width-8, width-32, 1M, 5M, 15M, 30M, 90M, ..."),
@@ -30,7 +31,7 @@ def command(
     from pliant.studies.spec import SpecError
     from pliant.studies.study_file import parse_study
 
-    name = out.resolve().name
+    name = Path(out).resolve().name
     content = {
         "study": name,
         "corpus": _anchored(corpus),
@@ -56,7 +57,7 @@ def command(
     import json
 
     spec = parse_study(json.dumps(content), "the options")  # JSON is YAML
-    tables, failures = run_and_watch([(spec, out)], workers=workers, log=log)
+    tables, failures = run_and_watch([(spec, study_folder(out))], workers=workers, log=log)
     if failures:
         raise SpecError("; ".join(failure.error.splitlines()[0] for failure in failures))
     _list(tables[0])
@@ -79,6 +80,7 @@ def _list(table: object) -> None:
     from rich.table import Table as Grid
 
     from pliant.cli.outcome import console
+    from pliant.execution.mirrors import shown
     from pliant.execution.table import Table
     from pliant.records.units import bits_per_byte, perplexity
 
@@ -93,4 +95,4 @@ def _list(table: object) -> None:
             grid.add_row(row["checkpoint"], str(row["pretraining_seed"]), rate, epochs, *losses)
     screen = console()
     screen.print(grid)
-    screen.print(f"folders: {table.folder / 'artifacts'}")
+    screen.print(f"folders: {shown(table.folder / 'artifacts')}")

@@ -6,7 +6,8 @@ anything is fetched. Running a finished study changes nothing.
 
 With --engine ray the work is done by workers on a Ray cluster, with --engine slurm by jobs, at most --workers at once;
 run that on a login node, in a folder that the nodes share. --engine slurm-local does the same with processes of this
-machine, to try it.
+machine, to try it. --out s3://BUCKET/FOLDER keeps the study there (pip install 'pliant\\[s3]'); a study begun there is
+run by its URL.
 
 Example: [bold]pliant run study.yaml --out runs/mine[/bold], and first: [bold]pliant run study.yaml --dry-run[/bold];
 on a cluster [bold]pliant run study.yaml --engine ray --address auto[/bold]
@@ -22,6 +23,7 @@ import typer
 from pliant.cli import checkpoints
 from pliant.cli.engines import EngineName, engine_of
 from pliant.cli.progress import Log, clock, fetching
+from pliant.cli.remotes import study_folder
 from pliant.records.units import MARGIN_NATS
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ def command(
         None, help="A YAML file, a study folder, or module:function.", metavar="STUDY", show_default=False
     ),
     recipe: str | None = typer.Option(None, help="The study of a published result; `pliant recipes` lists them."),
-    out: Path | None = typer.Option(None, help="The study's folder; by default runs/<name of the study>."),
+    out: str | None = typer.Option(None, help="The study's folder or URL; by default runs/<name of the study>."),
     dry_run: bool = typer.Option(False, "--dry-run", help="List the cells and the estimated time; run nothing."),
     workers: int | None = typer.Option(
         None,
@@ -90,10 +92,12 @@ def command(
     if recipe is not None and dry_run:
         show_estimate(recipe, checkpoints.bytes_of(cache_cap), as_json)
         return
+    place = None if out is None else study_folder(out)
     if recipe is not None:
-        begun = open_recipe(recipe, out=out)
+        begun = open_recipe(recipe, out=place)
     else:
-        begun = open_study(study or "", out=out, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
+        source = str(study_folder(study)) if study is not None and "://" in study else study or ""
+        begun = open_study(source, out=place, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
     opened = _with(begun, allow_suspect, batch_tokens, precision)
     if dry_run:
         show_plan(opened.spec, opened.folder, as_json)
@@ -222,6 +226,7 @@ def show_plan(spec: "StudySpec", folder: Path, as_json: bool) -> None:
     from rich.table import Table as Grid
 
     from pliant.cli.outcome import console
+    from pliant.execution.mirrors import shown
     from pliant.studies.group import GroupJob
     from pliant.studies.schedule import schedule
     from pliant.studies.settling import planned
@@ -236,7 +241,7 @@ def show_plan(spec: "StudySpec", folder: Path, as_json: bool) -> None:
         ]
         typer.echo(json.dumps({"tasks": tasks, "cells": cells, "cells_missing": todo.cells_missing}))
         return
-    grid = Grid("task", "cells", "core seconds", title=f"{spec.study} in {folder}")
+    grid = Grid("task", "cells", "core seconds", title=f"{spec.study} in {shown(folder)}")
     for task in (task for task in todo.tasks if not task.cleans_up):
         asked = len(task.payload.group.cells) if isinstance(task.payload, GroupJob) else ""
         grid.add_row(task.label, f"{asked}", f"{task.cost_seconds:,.1f}")

@@ -9,6 +9,7 @@ import typer
 
 from pliant.cli.checkpoints import listing
 from pliant.cli.progress import Log, clock, fetching, observer
+from pliant.cli.remotes import transfers
 
 if TYPE_CHECKING:
     from pliant.checkpoints.hub.pins import Pinned
@@ -41,6 +42,7 @@ def run_and_watch(
     `tell_notes` also says what was left out of the checkpoints.
     """
     quiet_libraries()
+    from pliant.execution.mirrors import shown
     from pliant.studies.engines import HERE
     from pliant.studies.runner import run_studies
 
@@ -60,13 +62,13 @@ def run_and_watch(
                 typer.echo("note: resources has an effect on a cluster only; here --workers says how many", err=True)
             todo, total = schedule.cells_missing, schedule.cells
             about = clock(schedule.seconds / lanes)
-            where = ", ".join(str(plan.folder) for plan in schedule.plans)
+            where = ", ".join(shown(plan.folder) for plan in schedule.plans)
             more = fetching(schedule.download_bytes)
             line = f"{todo:,} of {total:,} cells to measure, about {about} on {lanes} worker(s){more}: {where}"
             typer.echo(line, err=True)
         return observer(schedule, log, lanes)
 
-    with listing() as progress:
+    with listing() as progress, transfers() as transfer:
         return run_studies(
             studies,
             engine=chosen,
@@ -75,4 +77,5 @@ def run_and_watch(
             cache_cap=cache_cap,
             listing=progress,
             pins=pins or {},
+            transfer=transfer,
         )

@@ -8,19 +8,21 @@ from pathlib import Path
 
 import typer
 
+from pliant.cli.remotes import STUDY_FOLDER, study_folder
 from pliant.records.units import MARGIN_NATS
 
 
 def command(
-    study: Path = typer.Argument(..., help="A study folder.", metavar="STUDY"),
+    study: str = typer.Argument(..., help=STUDY_FOLDER, metavar="STUDY"),
     cell: str | None = typer.Argument(None, help="The first digits of a cell's name, as in records/<cell>."),
     margin: float = typer.Option(MARGIN_NATS, min=0.0, help="A rise that matters, in nats per token."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
+    folder = study_folder(study)
     if cell is None:
-        _verdict(study, margin, as_json)
+        _verdict(folder, margin, as_json)
     else:
-        _cell(study, cell, as_json)
+        _cell(folder, cell, as_json)
 
 
 def _verdict(study: Path, margin: float, as_json: bool) -> None:

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import typer
 
+from pliant.cli.remotes import study_folder
 from pliant.records.units import MARGIN_NATS
 
 
 def command(
-    scores: Path = typer.Argument(..., help="A CSV (or .tsv) file, or a study folder."),
+    scores: str = typer.Argument(..., help="A CSV (or .tsv) file, a study folder, or its URL."),
     margin: float = typer.Option(MARGIN_NATS, min=0.0, help="A rise that matters, in nats per token."),
     out: Path | None = typer.Option(None, help="Write the report as HTML to this file, too."),
     as_json: bool = typer.Option(False, "--json", help="Print the verdict as JSON."),
@@ -30,7 +31,8 @@ def command(
     from pliant.report.summary import summarise
     from pliant.report.terminal import show
 
-    table = read_table(scores) if scores.is_dir() else read_scores(scores)
+    place = study_folder(scores)
+    table = read_table(place) if place.is_dir() else read_scores(place)
     summary = summarise([table], margin=margin)
     if out is not None:
         write_report([table], out, title=table.study, margin=margin)

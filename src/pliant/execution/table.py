@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pliant.execution.labels import LABELS, is_plain_label
+from pliant.execution.mirrors import shown
 from pliant.execution.store import Store, StoreError
 from pliant.execution.writing import insisting, read_text, write_atomically
 from pliant.records.identity import Json
@@ -78,7 +79,9 @@ def read_plan(folder: Path) -> tuple[str, list[PlannedCell]]:
 def _read_plan(folder: Path) -> tuple[str, list[PlannedCell], tuple[str, ...]]:
     path = folder / PLAN_FILE
     if not path.is_file():
-        raise StoreError(f"{folder} is not a study folder: it has no {PLAN_FILE}; give a folder that `pliant run` made")
+        raise StoreError(
+            f"{shown(folder)} is not a study folder: it has no {PLAN_FILE}; give a folder that `pliant run` made"
+        )
     try:
         return parse_plan(read_text(path))
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, final
 
-from pliant.execution.writing import write_atomically
+from pliant.execution.writing import Write, write_atomically
 
 WRITERS = 8
 """A disk confirms one write in milliseconds and eight of different files in hardly more: 2.5 against 0.2 ms each."""
@@ -16,9 +16,10 @@ WAITING = 64
 
 @final
 class WriteBehind:
-    """Writes texts to files, each whole or not at all, in threads of its own; on leaving, all are there."""
+    """Writes texts to files by `write`, each whole or not at all, in threads of its own; on leaving, all are there."""
 
-    def __init__(self) -> None:
+    def __init__(self, write: Write = write_atomically) -> None:
+        self._write = write
         self._pool = ThreadPoolExecutor(WRITERS, thread_name_prefix="write")
         self._waiting: deque[Future[None]] = deque()
 
@@ -38,4 +39,4 @@ class WriteBehind:
         """
         while self._waiting and (self._waiting[0].done() or len(self._waiting) >= WAITING):
             self._waiting.popleft().result()
-        self._waiting.append(self._pool.submit(write_atomically, path, text, lasting=lasting))
+        self._waiting.append(self._pool.submit(self._write, path, text, lasting=lasting))

@@ -11,6 +11,7 @@ from typing import Literal
 
 from pliant.execution.engine import Engine, UserError
 from pliant.execution.local import LocalEngine, SerialEngine
+from pliant.execution.mirrors import mirror_of
 from pliant.execution.ray_cluster import joined
 from pliant.execution.ray_engine import RayEngine
 from pliant.execution.resources import Resources
@@ -78,7 +79,9 @@ def ray_engine(spec: StudySpec, address: str | None, workers: int | None, folder
     shards = spec.numerics.shards or 1
     cpus = float(threads * shards) if asked.cpus is None else asked.cpus
     gpus = float(shards * (spec.numerics.device == "cuda")) if asked.gpus is None else asked.gpus
-    written = {str(folder): (folder / STUDY_FILE).stat().st_mtime for folder in folders}
+    # a worker makes its own mirror of a study that is remote
+    shared = [folder for folder in folders if mirror_of(folder) is None]
+    written = {str(folder): (folder / STUDY_FILE).stat().st_mtime for folder in shared}
     return RayEngine(
         address=address,
         workers=workers,

@@ -14,9 +14,11 @@ from pliant.checkpoints.folder import Checkpoint
 from pliant.checkpoints.resident import Resident
 from pliant.checkpoints.sharded import open_sharded
 from pliant.execution.engine import Progress, UserError
+from pliant.execution.mirror import Mirror
+from pliant.execution.mirrors import shown
 from pliant.execution.store import Store
 from pliant.execution.write_behind import WriteBehind
-from pliant.execution.writing import Write
+from pliant.execution.writing import Write, write_atomically
 from pliant.modifications.merge import open_parts
 from pliant.modifications.variant import Variant, keep_base, restore
 from pliant.records.identity import Json
@@ -45,11 +47,12 @@ class WeightsChanged(UserError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupJob:
-    """Measure the cells of one checkpoint that have records missing."""
+    """Measure the cells of one checkpoint that have records missing; through `mirror` where the study is remote."""
 
     group: GroupPlan
     folder: Path
     numerics: Numerics
+    mirror: Mirror | None = None
 
 
 def measure_group(job: GroupJob, progress: Progress) -> None:
@@ -73,11 +76,16 @@ def measure_group(job: GroupJob, progress: Progress) -> None:
         if not is_out_of_memory(error):
             raise
         raise UserError(does_not_fit(job.group.name, job.group.parameters, job.numerics.device)) from error
-    with WriteBehind() as write:
+    with written_behind(job) as write:
         for done, cell in enumerate(todo):
             if wanted := missing(store, cell):  # another runner may have been here meanwhile
                 attempt(bench, cell, wanted, write)
             progress((done + 1) / len(todo), {"cells": float(done + 1)})
+
+
+def written_behind(job: GroupJob) -> WriteBehind:
+    """What writes the records of `job`: into its folder, and to the remote that this mirrors."""
+    return WriteBehind(job.mirror.write if job.mirror is not None else write_atomically)
 
 
 def release_model() -> None:
@@ -158,7 +166,7 @@ def _check_weights(store: Store, group: GroupPlan, weights: str) -> None:
                 if known != weights:
                     raise WeightsChanged(
                         f"{group.name}: its weights are {weights[:19]}, its records were measured on {known[:19]}; "
-                        f"`pliant run {store.folder} --remeasure` sets those aside and measures again"
+                        f"`pliant run {shown(store.folder)} --remeasure` sets those aside and measures again"
                     )
 
 

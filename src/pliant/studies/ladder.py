@@ -1,13 +1,14 @@
 """The members of a ladder: where each lies, and which segments of training make it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pliant.records.identity import Json, digest, identity
 from pliant.records.numerics import Numerics
 from pliant.studies.spec import LadderSpec
-from pliant.training.pretraining import Segment, state_is_whole
+from pliant.training.pretraining import Segment
+from pliant.training.state import OPTIMIZER_FILE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,17 +85,22 @@ class Ladder:
     def _trunk(self, seed: int, step: int) -> Path:
         return self.folder(seed) / f"trunk-tokens-{step * self.tokens_per_step}"
 
-    def segments(self, needed: Iterable[LadderMember]) -> list[PlannedSegment]:
-        """The segments that make the `needed` members, in an order in which each start exists."""
+    def segments(
+        self, needed: Iterable[LadderMember], holds: Callable[[Path], bool] = Path.exists
+    ) -> list[PlannedSegment]:
+        """The segments that make the `needed` members, in an order in which each start exists.
+
+        `holds` says whether a file or folder is there, or at the remote, from where it is fetched when needed.
+        """
         planned: dict[Path, PlannedSegment] = {}
         for member in sorted(needed, key=lambda m: (m.seed, m.step, m.annealed)):
-            if self.place(member).is_dir():
+            if holds(self.place(member)):
                 continue
             if not member.annealed:
-                self._plan_trunk(member.seed, member.step, planned)
+                self._plan_trunk(member.seed, member.step, planned, holds)
                 continue
             branch = self.spec.recipe.schedule.shared_until(member.step)
-            begin = self._plan_trunk(member.seed, branch, planned) if branch else None
+            begin = self._plan_trunk(member.seed, branch, planned, holds) if branch else None
             segment = Segment(start=branch, stop=member.step, total=member.step)
             out = self.place(member)
             planned[out] = PlannedSegment(
@@ -102,13 +108,15 @@ class Ladder:
             )
         return list(planned.values())
 
-    def _plan_trunk(self, seed: int, step: int, planned: dict[Path, PlannedSegment]) -> Path:
+    def _plan_trunk(
+        self, seed: int, step: int, planned: dict[Path, PlannedSegment], holds: Callable[[Path], bool]
+    ) -> Path:
         """Plan the trunk up to `step`, from the last whole trunk state before it."""
         out = self._trunk(seed, step)
-        if out in planned or state_is_whole(out):
+        if out in planned or holds(out / OPTIMIZER_FILE):
             return out
         before = max((s for s in self._trunk_stops() if s < step), default=0)
-        begin = self._plan_trunk(seed, before, planned) if before else None
+        begin = self._plan_trunk(seed, before, planned, holds) if before else None
         segment = Segment(start=before, stop=step, total=None)
         planned[out] = PlannedSegment(seed=seed, segment=segment, begin_from=begin, out=out, keep_optimizer=True)
         return out

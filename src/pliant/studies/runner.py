@@ -8,6 +8,8 @@ from pliant.checkpoints.hub.pins import Pinned
 from pliant.execution.engine import Engine, Observer, TaskFailure, UserError
 from pliant.execution.links import refuse_links
 from pliant.execution.local import SerialEngine
+from pliant.execution.mirrors import mirror_of, publish
+from pliant.execution.remote import Listener, quiet
 from pliant.execution.store import Store, StoreError
 from pliant.execution.table import Table, read_table, write_parquet, write_plan
 from pliant.execution.writing import naming_what_stops_writing
@@ -20,7 +22,7 @@ from pliant.studies.plan import Plan
 from pliant.studies.precision import draw_on
 from pliant.studies.schedule import Schedule, schedule
 from pliant.studies.search import search_on
-from pliant.studies.settling import planned, prepare
+from pliant.studies.settling import STUDY_FILE, planned, prepare
 from pliant.studies.spec import StudySpec
 from pliant.studies.splitting import split
 from pliant.studies.work import perform
@@ -35,6 +37,7 @@ def run_studies(
     cache_cap: int | None = None,
     listing: Progress | None = None,
     pins: Mapping[str, Pinned] = MappingProxyType({}),
+    transfer: Listener = quiet,
 ) -> tuple[list[Table], list[TaskFailure]]:
     """Run what is missing of each study in its folder; return the tables and the tasks that failed.
 
@@ -42,7 +45,8 @@ def run_studies(
     rates, with those that come next.
 
     Weights fetched from the Hub never take more than `cache_cap` bytes at once; by default those of one checkpoint a
-    worker and the next. `listing` hears how far the listing of repositories is; those in `pins` need none.
+    worker and the next. `listing` hears how far the listing of repositories is; those in `pins` need none. `transfer`
+    hears of files that go to a remote study folder, or come from it.
 
     Raises:
         ValueError: bad input, found before anything runs.
@@ -51,7 +55,7 @@ def run_studies(
     asked = list(studies)
     while True:
         plans = [planned(spec, folder, progress=listing, pins=pins) for spec, folder in asked]
-        tables, failed = _run(plans, engine, workers, observe, cache_cap)
+        tables, failed = _run(plans, engine, workers, observe, cache_cap, transfer)
         failures += failed
         grown = [
             (search_on(draw_on(plan.spec, table), table), plan.folder)
@@ -68,6 +72,7 @@ def _run(
     workers: int | None,
     observe: Callable[[Schedule], Observer],
     cache_cap: int | None,
+    transfer: Listener,
 ) -> tuple[list[Table], list[TaskFailure]]:
     for plan in plans:
         with naming_what_stops_writing(plan.folder):
@@ -78,6 +83,7 @@ def _run(
     whole = schedule(plans)
     if whole.tasks:
         refuse_damaged(plans)
+    _push_what_counts(plans, transfer, anyway=bool(whole.tasks))
     # nothing to do is no reason to start a cluster
     with opened(engine if whole.tasks else SerialEngine(), plans, workers) as (chosen, lanes):
         todo = split(whole, lanes)
@@ -87,10 +93,12 @@ def _run(
             failures = chosen.run(todo.tasks, perform, observer, room=room) if todo.tasks else []
         finally:
             release_model()  # where the engine worked in this process
+    if whole.tasks:
+        _follow(plans, transfer)
     tables = [read_table(plan.folder) for plan in plans]
     for table in tables:
         with naming_what_stops_writing(table.folder):
-            write_parquet(table, table.folder / "results.parquet")
+            publish(write_parquet(table, table.folder / "results.parquet"))
     return tables, failures
 
 
@@ -115,21 +123,48 @@ def refuse_damaged(plans: Sequence[Plan]) -> None:
         raise StoreError(f"{damaged[0]}{more}")
 
 
+def _push_what_counts(plans: Sequence[Plan], transfer: Listener, *, anyway: bool) -> None:
+    """Bring a remote study up to what its mirror has: what a killed run left, the study and its numerics plan.
+
+    The study itself `anyway`: who may not write there hears of it before anything is computed.
+    """
+    for plan in plans:
+        if (mirror := mirror_of(plan.folder)) is not None:
+            mirror.push([plan.folder / STUDY_FILE], anyway=anyway)
+            mirror.push(mirror.unpushed(), listener=transfer)
+            mirror.push(path for path in plan.folder.iterdir() if path.is_file() and not path.name.startswith("."))
+
+
+def _follow(plans: Sequence[Plan], transfer: Listener) -> None:
+    """Push what a remote did not take at its time; fetch what other machines measured for this run, or beside it."""
+    for mirror in {mirror for plan in plans if (mirror := mirror_of(plan.folder)) is not None}:
+        mirror.push(mirror.unpushed(), listener=transfer)
+        mirror.pull(transfer)
+
+
 def set_aside_changed(plan: Plan) -> dict[str, Path]:
     """Move away the records that were measured on other weights than a ladder now has; return where to, by checkpoint.
 
     Raises:
         UserError: nothing has changed.
     """
-    store = Store(plan.folder)
+    store, mirror = Store(plan.folder), mirror_of(plan.folder)
     moved: dict[str, Path] = {}
     for group in plan.groups:
-        if group.ladder is None or not all(part.folder.is_dir() for part in group.parts):
+        if group.ladder is None:
+            continue
+        if mirror is not None:
+            for part in group.parts:
+                mirror.fetch_folder(part.folder)
+        if not all(part.folder.is_dir() for part in group.parts):
             continue
         old = recorded_weights(store, group.cells) - {parts_weights(group.parts)}
         for weights in old:
             cells = [cell.key for cell in group.cells if weights in recorded_weights(store, (cell,))]
             moved[group.name] = store.supersede(weights, cells)
+            if mirror is not None:
+                mirror.push(mirror.unpushed())
+                mirror.delete(store.records / cell for cell in cells)
     if not moved:
         raise UserError(
             f"{plan.folder}: every record was measured on the weights that are there; nothing to re-measure"

@@ -3,8 +3,10 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from pliant.execution.engine import Task
+from pliant.execution.mirrors import mirror_of
 from pliant.execution.store import Store
 from pliant.modifications.finetune import FineTune
 from pliant.modifications.noise import Noise
@@ -64,10 +66,12 @@ def _segment_tasks(todo: Sequence[tuple[GroupPlan, list[CellPlan]]], plan: Plan,
     """The training that makes the weights which the missing cells of `todo` read: their own, merged, or partners'."""
     tasks: dict[str, Task] = {}
     read = {place for group, cells in todo for place in group.places(cells)}
+    mirror = mirror_of(plan.folder)
+    holds = Path.exists if mirror is None else mirror.holds()
     ladders = {id(g.ladder): g.ladder for g, _ in todo if g.ladder is not None}
     for ladder in ladders.values():
         mine = [g for g, _ in todo if g.ladder is ladder]
-        for planned in ladder.segments(member for member in ladder.members() if ladder.place(member) in read):
+        for planned in ladder.segments((m for m in ladder.members() if ladder.place(m) in read), holds):
             key = str(planned.out)
             updates = planned.segment.stop - planned.segment.start
             kernel = ladder.numerics.kernel is not None
@@ -82,6 +86,7 @@ def _segment_tasks(todo: Sequence[tuple[GroupPlan, list[CellPlan]]], plan: Plan,
                     materials=mine[0].materials,
                     scratch=plan.folder / "artifacts" / "snapshots" / digest(str(planned.out.relative_to(plan.folder))),
                     snapshot_seconds=plan.spec.snapshot_seconds,
+                    mirror=mirror,
                 ),
                 cost_seconds=cost.seconds(ladder.spec.architecture.width, mine[0].parameters) * factor,
                 needs=(begin,) if begin in tasks else (),
@@ -93,7 +98,7 @@ def _group_task(group: GroupPlan, cells: list[CellPlan], plan: Plan, made: set[s
     return Task(
         key=f"group {plan.folder} {group.name} {group.place}",
         label=f"measure {group.name}",
-        payload=GroupJob(group=group, folder=plan.folder, numerics=plan.spec.numerics),
+        payload=GroupJob(group=group, folder=plan.folder, numerics=plan.spec.numerics, mirror=mirror_of(plan.folder)),
         cost_seconds=group_seconds(group, cells, plan.spec.numerics) * factor,
         needs=tuple(sorted(str(place) for place in group.places(cells) if str(place) in made)),
     )

@@ -12,9 +12,8 @@ import torch.distributed as dist
 
 from pliant.execution.engine import Progress, UserError
 from pliant.execution.store import Store
-from pliant.execution.write_behind import WriteBehind
 from pliant.studies.cells import CellPlan
-from pliant.studies.group import GroupJob, attempt, missing, set_up
+from pliant.studies.group import GroupJob, attempt, missing, set_up, written_behind
 from pliant.studies.memory import is_out_of_memory
 from pliant.studies.ranks import LOOPBACK, Seat, run_ranks
 
@@ -68,7 +67,7 @@ def measure_share(seat: Seat, shared: SharedJob, progress: Progress) -> None:
 
 def _measure(seat: Seat, shared: SharedJob, progress: Progress) -> None:
     bench = set_up(shared.job, Store(shared.job.folder), shared.todo)
-    with WriteBehind() if seat.rank == 0 else nullcontext(_write_nothing) as write:
+    with written_behind(shared.job) if seat.rank == 0 else nullcontext(_write_nothing) as write:
         for done, cell in enumerate(shared.todo):
             attempt(bench, cell, cell.evaluations, write)
             progress((done + 1) / len(shared.todo), {"cells": float(done + 1)})

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from pliant.execution.engine import Progress, UserError
+from pliant.execution.mirror import Mirror
 from pliant.execution.store import StoreError
 from pliant.execution.writing import naming_what_stops_writing
 from pliant.records.identity import digest
@@ -14,18 +15,20 @@ from pliant.studies.downloads import FetchJob, fetch_or_release
 from pliant.studies.group import GroupJob, measure_group
 from pliant.studies.ladder import Ladder, PlannedSegment
 from pliant.studies.materials import MaterialSpec, open_materials
+from pliant.studies.remote_work import bring_group, bring_segment
 from pliant.training.pretraining import Run, run_segment, state_is_whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentJob:
-    """Train one segment."""
+    """Train one segment; of a remote study its `mirror` takes it there."""
 
     planned: PlannedSegment
     ladder: Ladder
     materials: MaterialSpec
     scratch: Path
     snapshot_seconds: float
+    mirror: Mirror | None = None
 
 
 def perform(job: SegmentJob | GroupJob | FetchJob, progress: Progress) -> None:
@@ -40,7 +43,7 @@ def perform(job: SegmentJob | GroupJob | FetchJob, progress: Progress) -> None:
     torch.set_num_threads(_numerics(job).threads)
     try:
         with naming_what_stops_writing(job_folder(job)):
-            _train(job, progress) if isinstance(job, SegmentJob) else measure_group(job, progress)
+            _train(job, progress) if isinstance(job, SegmentJob) else _measure(job, progress)
     except StoreError as error:
         raise UserError(str(error)) from error
 
@@ -53,7 +56,21 @@ def _numerics(job: SegmentJob | GroupJob) -> Numerics:
     return job.ladder.numerics if isinstance(job, SegmentJob) else job.numerics
 
 
+def _measure(job: GroupJob, progress: Progress) -> None:
+    measure_group(job if job.mirror is None else bring_group(job, job.mirror), progress)
+
+
 def _train(job: SegmentJob, progress: Progress) -> None:
+    if job.mirror is None:
+        _train_here(job, progress)
+        return
+    brought = bring_segment(job, job.mirror)
+    _train_here(brought, progress)
+    assert brought.mirror is not None, "a remote study's job is brought to a mirror"
+    brought.mirror.push_folder(brought.planned.out)
+
+
+def _train_here(job: SegmentJob, progress: Progress) -> None:
     planned = job.planned
     if planned.out.is_dir() and (state_is_whole(planned.out) or not planned.keep_optimizer):
         return
