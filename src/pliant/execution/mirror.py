@@ -14,7 +14,8 @@ from pathlib import Path
 from pliant.execution.journal import Journal, Known
 from pliant.execution.remote import AT_ONCE, Listener, Remote, Stored, digest_of, quiet
 from pliant.execution.remote_names import HIDDEN, LAST, STAGES, folders_of_study, is_fetched, is_weights, safe, stage
-from pliant.execution.store import remove_folder, write_atomically
+from pliant.execution.store import remove_folder
+from pliant.execution.writing import write_atomically
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
