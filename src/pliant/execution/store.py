@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -16,6 +17,9 @@ from pliant.records.identity import SCHEMA_VERSION, Json, canonical_json
 from pliant.records.record import Record
 
 RUN_FILE = "run.json"
+_TAIL = 256
+_WEIGHTS = re.compile(rb',"weights":"([0-9A-Za-z:]+)"}\n\Z')
+"""How canonical JSON ends a record: no key of it comes later in the alphabet."""
 
 
 class Write(Protocol):
@@ -108,6 +112,18 @@ class Store:
     def has(self, cell: str, evaluation: str) -> bool:
         return os.path.isfile(f"{self.folder}/records/{cell}/{evaluation}.json")  # asked thousands of times
 
+    def listing(self) -> dict[str, frozenset[str]]:
+        """cell -> the evaluations that it has a record of, found in one walk."""
+        there: dict[str, frozenset[str]] = {}
+        known: dict[tuple[str, ...], frozenset[str]] = {}  # most cells have the same ones
+        for cell in _names(f"{self.folder}/records"):
+            names = tuple(sorted(_names(f"{self.folder}/records/{cell}")))
+            if names not in known:
+                found = (name.removesuffix(".json") for name in names if name.endswith(".json") and name != RUN_FILE)
+                known[names] = frozenset(found)
+            there[cell] = known[names]
+        return there
+
     def write(self, cell: str, evaluation: str, record: Record, through: Write = write_atomically) -> None:
         """Write `record`, `through` what writes the file."""
         through(self.path(cell, evaluation), canonical_json(record.to_json()) + "\n")
@@ -130,6 +146,18 @@ class Store:
         if schema > SCHEMA_VERSION:
             raise StoreError(f"{path} has schema {schema}, this release reads up to {SCHEMA_VERSION}; upgrade pliant")
         return record
+
+    def weights(self, cell: str, evaluation: str) -> str:
+        """The fingerprint of the weights that a record was measured on: as a rule its last words, read alone.
+
+        Raises:
+            StoreError: the file is not a record that this release can read.
+        """
+        with contextlib.suppress(OSError), self.path(cell, evaluation).open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
+            if told := _WEIGHTS.search(file.read()):
+                return told[1].decode()
+        return str(self.read(cell, evaluation)["weights"])
 
     def write_run(self, cell: str, run: dict[str, Json], through: Write = write_atomically) -> None:
         """How the cell went: times, host, attempts, warnings, error. Never part of identity or result."""
@@ -159,8 +187,10 @@ class Store:
 
     def sweep_leftovers(self) -> int:
         """Delete the unfinished files and folders of runs that were killed; return how many there were."""
-        places = (self.folder.glob(".part-*"), self.records.glob("*/.part-*"), self.folder.glob("artifacts/**/.part-*"))
-        leftovers = [path for found in places for path in found]
+        leftovers = [*self.folder.glob(".part-*"), *self.folder.glob("artifacts/**/.part-*")]
+        for cell in _names(f"{self.folder}/records"):  # glob takes five times as long
+            names = _names(f"{self.folder}/records/{cell}")
+            leftovers += [self.records / cell / name for name in names if name.startswith(".part-")]
         for path in leftovers:
             if not path.is_dir():
                 path.unlink(missing_ok=True)
@@ -168,6 +198,14 @@ class Store:
             with contextlib.suppress(FileNotFoundError):  # another runner finished or swept it just now
                 remove_folder(path)
         return len(leftovers)
+
+
+def _names(folder: str) -> list[str]:
+    """What lies in `folder`; nothing where that is none."""
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def _free_name(path: Path) -> Path:

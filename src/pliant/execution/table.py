@@ -1,27 +1,19 @@
 """Records and plan joined into one tidy table: a row for each measured value."""
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from sys import intern
 from typing import Any
 
-from pliant.execution.store import Store, StoreError, write_atomically
-from pliant.records.identity import Json
+from pliant.execution.labels import Labels, parts_of
+from pliant.execution.planned import PLAN_FILE, PlannedCell, read_plan, read_whole_plan, write_plan
+from pliant.execution.rows import Found, Row, Rows
+from pliant.execution.store import Store
+from pliant.records.floats import Floats
 
-PLAN_FILE = "plan.json"
-Row = Mapping[str, Any]
-Labels = dict[str, Json]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedCell:
-    """A cell as planned: its id, the labels of its rows, and the labels of each evaluation asked of it."""
-
-    cell: str
-    labels: Labels
-    evaluations: Mapping[str, Labels]
+__all__ = ["PLAN_FILE", "Failure", "PlannedCell", "Row", "Table", "number", "read_plan", "read_table", "write_plan"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +32,7 @@ class Table:
 
     folder: Path
     study: str
-    rows: tuple[Row, ...]
+    rows: Sequence[Row]
     planned: int
     missing: int
     failed: tuple[Failure, ...]
@@ -48,51 +40,20 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
-def write_plan(folder: Path, study: str, cells: list[PlannedCell], notes: Sequence[str] = ()) -> None:
-    """Write `plan.json`: derived from the study, rewritten by every run, read by every report.
-
-    `notes` are what a reader must know of the data.
-    """
-    plan = {
-        "study": study,
-        "notes": list(notes),
-        "cells": [{"cell": c.cell, "labels": c.labels, "evaluations": dict(c.evaluations)} for c in cells],
-    }
-    write_atomically(folder / PLAN_FILE, json.dumps(plan, separators=(",", ":")) + "\n")
-
-
-def read_plan(folder: Path) -> tuple[str, list[PlannedCell]]:
-    """The name of the study in `folder` and its planned cells.
-
-    Raises:
-        StoreError: `folder` is not a study folder.
-    """
-    study, cells, _ = _read_plan(folder)
-    return study, cells
-
-
-def _read_plan(folder: Path) -> tuple[str, list[PlannedCell], tuple[str, ...]]:
-    path = folder / PLAN_FILE
-    if not path.is_file():
-        raise StoreError(f"{folder} is not a study folder: it has no {PLAN_FILE}; give a folder that `pliant run` made")
-    try:
-        plan = json.loads(path.read_text(encoding="utf-8"))
-        return plan["study"], [PlannedCell(**cell) for cell in plan["cells"]], tuple(plan.get("notes", ()))
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise StoreError(f"{path} cannot be read ({error}); `pliant run` on the study writes it anew") from error
-
-
 def read_table(folder: Path) -> Table:
     """The rows of every record that the plan of `folder` asks for and that is there."""
     store = Store(folder)
-    study, cells, notes = _read_plan(folder)
-    rows: list[Row] = []
+    study, cells, notes = read_whole_plan(folder)
+    there = store.listing()
+    reader = _Reader(store=store, study={"study": study})
+    found: list[Found] = []
     failed: list[Failure] = []
     missing = 0
     for cell in cells:
-        present = [evaluation for evaluation in cell.evaluations if store.has(cell.cell, evaluation)]
+        listed = there.get(cell.cell, frozenset())
+        present = [evaluation for evaluation in cell.evaluations if evaluation in listed]
         for evaluation in present:
-            rows.extend(_rows(store, study, cell, evaluation))
+            found.extend(reader.read(cell, evaluation))
         missing += len(cell.evaluations) - len(present)
         if len(present) < len(cell.evaluations) and (run := store.read_run(cell.cell)).get("error"):
             failed.append(
@@ -107,7 +68,7 @@ def read_table(folder: Path) -> Table:
     return Table(
         folder=folder,
         study=study,
-        rows=tuple(rows),
+        rows=Rows(found),
         planned=sum(len(cell.evaluations) for cell in cells),
         missing=missing,
         failed=tuple(failed),
@@ -116,45 +77,60 @@ def read_table(folder: Path) -> Table:
     )
 
 
-def _rows(store: Store, study: str, cell: PlannedCell, evaluation: str) -> Iterator[Row]:
-    record = store.read(cell.cell, evaluation)
-    shared = {
-        "study": study,
-        **cell.labels,
-        **cell.evaluations[evaluation],
-        "cell": cell.cell,
-        "record": str(store.path(cell.cell, evaluation).relative_to(store.folder)),
-        "weights": record["weights"],
-        "status": record["status"],
-    }
-    for measurement in record["result"]["measurements"]:
-        yield {
-            **shared,
-            **measurement,
+class _Reader:
+    """Reads records one after another; texts and counts that they have in common are kept once."""
+
+    def __init__(self, store: Store, study: Row) -> None:
+        self.store, self.study = store, study
+        self.counts: dict[tuple[int, ...], tuple[int, ...]] = {}
+        self.names: dict[tuple[str, ...], tuple[str, ...]] = {}
+
+    def read(self, cell: PlannedCell, evaluation: str) -> Iterator[Found]:
+        """The rows of one record: one `Found`, or one for each run of measurements of the same names."""
+        record = self.store.read(cell.cell, evaluation)
+        shared = (self.study, *parts_of(cell.labels), cell.evaluations[evaluation])
+        own = (
+            ("cell", cell.cell),
+            ("record", f"records/{cell.cell}/{evaluation}.json"),
+            ("weights", intern(record["weights"])),
+            ("status", intern(record["status"])),
+        )
+        rows: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
+        for measurement in record["result"]["measurements"]:
+            row = self._row(measurement)
+            names = tuple(row)
+            if names not in rows and rows:
+                yield self._found(shared, own, rows)
+                rows = {}
+            rows.setdefault(names, []).append(tuple(row.values()))
+        if rows:
+            yield self._found(shared, own, rows)
+
+    def _found(
+        self, shared: tuple[Row, ...], own: tuple[tuple[str, Any], ...], rows: dict[tuple[str, ...], list[Any]]
+    ) -> Found:
+        ((names, values),) = rows.items()
+        return Found(shared=shared, own=own, names=self.names.setdefault(names, names), values=tuple(values))
+
+    def _row(self, measurement: Mapping[str, Any]) -> dict[str, Any]:
+        """Numbers as numbers, and each text and count as the one that was met first."""
+        count = tuple(measurement["count"])
+        return {
+            **{name: intern(value) if isinstance(value, str) else value for name, value in measurement.items()},
             "value": number(measurement["value"]),
-            "blocks": tuple(number(block) for block in measurement["blocks"]),
-            "count": tuple(measurement["count"]),
-            "linear": tuple(number(block) for block in measurement.get("linear", ())),
+            "blocks": _floats(measurement["blocks"]),
+            "count": self.counts.setdefault(count, count),
+            "linear": _floats(measurement.get("linear", ())),
         }
+
+
+def _floats(values: Sequence[float | str]) -> Floats:
+    return Floats(map(number, values)) if values else _NONE
+
+
+_NONE = Floats(())
 
 
 def number(value: float | str) -> float:
     """A float as canonical JSON holds it: non-finite values are strings there."""
     return math.nan if value == "nan" else float(value)
-
-
-def write_parquet(table: Table, path: Path) -> Path:
-    """The table as Parquet, for pandas, polars, DuckDB or R."""
-    import pyarrow
-    import pyarrow.parquet
-
-    names = sorted({name for row in table.rows for name in row})
-    columns = {name: [_cell_value(row.get(name)) for row in table.rows] for name in names}
-    temporary = path.with_name(f".part-{path.name}")
-    pyarrow.parquet.write_table(pyarrow.table(columns), temporary)
-    temporary.replace(path)
-    return path
-
-
-def _cell_value(value: object) -> object:
-    return list(value) if isinstance(value, tuple) else value

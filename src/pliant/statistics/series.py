@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -47,9 +47,15 @@ class Series:
     points: Mapping[tuple[int, float], tuple[Reading, ...]]
     names: Mapping[float, str]
     smaller: "Series | None" = None
+    memo: dict[str, Curve] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def curve(self) -> Curve:
         """The modified value; points with any diverged reading are left out."""
+        if "curve" not in self.memo:
+            self.memo["curve"] = self._curve()
+        return self.memo["curve"]
+
+    def _curve(self) -> Curve:
         good = {key: values for key, values in self.points.items() if all(r.usable for r in values)}
         draws = {key: _draws(values) for key, values in good.items()}
         if self.smaller is not None:
@@ -106,7 +112,8 @@ def _chained(series: Mapping[SeriesKey, Series]) -> Iterator[tuple[SeriesKey, Se
 def base_of(key: SeriesKey, series: Mapping[SeriesKey, Series]) -> Series | None:
     """The unmodified series of the same quantity, or None if it was not measured."""
     wanted = replace(key, modification="none", label="", strength=0.0)
-    return next((s for k, s in series.items() if replace(k, label="", strength=0.0) == wanted), None)
+    bases = ((k, s) for k, s in series.items() if k.modification == "none")
+    return next((s for k, s in bases if replace(k, label="", strength=0.0) == wanted), None)
 
 
 def _key(row: Reading) -> SeriesKey:

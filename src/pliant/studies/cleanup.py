@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pliant.execution.store import Store, remove_folder
-from pliant.studies.group import missing
+from pliant.studies.group import unfinished
 from pliant.studies.plan import Plan
 from pliant.training.state import OPTIMIZER_FILE
 
@@ -16,8 +16,8 @@ def freeable(plan: Plan, *, weights: bool = False) -> list[Path]:
     states that are no members; with `weights` also the weights of every member.
     """
     artifacts = plan.folder / "artifacts"
-    store = Store(plan.folder)
-    if any(missing(store, cell) for group in plan.groups for cell in group.cells):
+    there = Store(plan.folder).listing()
+    if any(unfinished(group.cells, there) for group in plan.groups):
         return []
     members = {group.place for group in plan.groups}
     found = [path for path in [artifacts / "snapshots"] if path.is_dir()]

@@ -9,8 +9,10 @@ from types import MappingProxyType
 from pliant.checkpoints.hub.pins import Pinned
 from pliant.execution.engine import Engine, Observer, TaskFailure, UserError
 from pliant.execution.local import LocalEngine, SerialEngine
+from pliant.execution.planned import write_plan
+from pliant.execution.results import write_parquet
 from pliant.execution.store import Store, naming_a_full_disk
-from pliant.execution.table import Table, read_table, write_parquet, write_plan
+from pliant.execution.table import Table, read_table
 from pliant.modifications.merge import parts_weights
 from pliant.studies.downloads import room_for
 from pliant.studies.group import recorded_weights, release_model
