@@ -10,6 +10,7 @@ from pliant.cli import (
     audit,
     bench,
     check,
+    compact,
     confirm,
     demo,
     forecast,
@@ -51,6 +52,7 @@ for module in (
     ls,
     show,
     gc,
+    compact,
     bench,
 ):
     app.command(name=module.__name__.rsplit(".", 1)[1], help=module.__doc__)(module.command)

@@ -42,7 +42,7 @@ def _column(rows: Sequence[Row], name: str, kind: Any) -> Any:
     import pyarrow
 
     values = [row.get(name) for row in rows]
-    if not pyarrow.types.is_list(kind) or not any(isinstance(value, Floats) for value in values):
+    if not (pyarrow.types.is_list(kind) and pyarrow.types.is_floating(kind.value_type)):
         return pyarrow.array([_plain(value) for value in values], type=kind)
     lengths = [len(value) for value in values]
     ends = numpy.cumsum([0, *lengths], dtype=numpy.int32)

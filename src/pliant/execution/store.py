@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+from pliant.execution.compacted import COMPACTED, compacted
 from pliant.execution.engine import UserError
 from pliant.records.identity import SCHEMA_VERSION, Json, canonical_json
 from pliant.records.record import Record
 
 RUN_FILE = "run.json"
+_RUN = "run"
 _TAIL = 256
 _WEIGHTS = re.compile(rb',"weights":"([0-9A-Za-z:]+)"}\n\Z')
 """How canonical JSON ends a record: no key of it comes later in the alphabet."""
@@ -110,18 +112,23 @@ class Store:
         return self.records / cell / f"{evaluation}.json"
 
     def has(self, cell: str, evaluation: str) -> bool:
-        return os.path.isfile(f"{self.folder}/records/{cell}/{evaluation}.json")  # asked thousands of times
+        if os.path.isfile(f"{self.folder}/records/{cell}/{evaluation}.json"):  # asked thousands of times
+            return True
+        whole = compacted(self.folder)
+        return whole is not None and evaluation in whole.names.get(cell, (0, ()))[1]
 
     def listing(self) -> dict[str, frozenset[str]]:
-        """cell -> the evaluations that it has a record of, found in one walk."""
+        """cell -> the evaluations that it has a record of, in either form, found in one walk."""
         there: dict[str, frozenset[str]] = {}
         known: dict[tuple[str, ...], frozenset[str]] = {}  # most cells have the same ones
+        whole = compacted(self.folder)
+        for cell, (_, names) in whole.names.items() if whole is not None else ():
+            there[cell] = known.setdefault((COMPACTED, *names), frozenset(names) - {_RUN})
         for cell in _names(f"{self.folder}/records"):
             names = tuple(sorted(_names(f"{self.folder}/records/{cell}")))
             if names not in known:
-                found = (name.removesuffix(".json") for name in names if name.endswith(".json") and name != RUN_FILE)
-                known[names] = frozenset(found)
-            there[cell] = known[names]
+                known[names] = frozenset(n.removesuffix(".json") for n in names if n.endswith(".json")) - {_RUN}
+            there[cell] = there[cell] | known[names] if cell in there else known[names]
         return there
 
     def write(self, cell: str, evaluation: str, record: Record, through: Write = write_atomically) -> None:
@@ -134,15 +141,39 @@ class Store:
         Raises:
             StoreError: the file is not a record that this release can read.
         """
-        path = self.path(cell, evaluation)
+        return self.parsed(self._text(cell, evaluation), self.path(cell, evaluation))
+
+    def _text(self, cell: str, evaluation: str, last: int | None = None) -> bytes:
+        """What the file of a record holds, in either form; its `last` bytes alone, where these are asked for.
+
+        Raises:
+            StoreError: there is none, or it cannot be read.
+        """
+        path = f"{self.folder}/records/{cell}/{evaluation}.json"
         try:
-            record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            with open(path, "rb", buffering=0) as file:
+                if last is not None:
+                    file.seek(max(0, os.fstat(file.fileno()).st_size - last))
+                return file.read()
+        except OSError as error:
+            whole = compacted(self.folder)
+            text = whole.text(cell, evaluation) if whole is not None else None
+            if text is None:
+                raise _no_record(Path(path), error) from error
+            return text.encode()[-(last or 0) :]
+
+    def parsed(self, text: str | bytes, path: Path) -> dict[str, Any]:
+        """The record in `text`, which lies at `path`.
+
+        Raises:
+            StoreError: it is not a record that this release can read.
+        """
+        try:
+            record: dict[str, Any] = json.loads(text)
             schema = int(record["schema"])
             record["weights"], record["status"], record["result"]["measurements"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(
-                f"{path} is not a record ({error}); delete it and run the study again to re-measure it"
-            ) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise _no_record(path, error) from error
         if schema > SCHEMA_VERSION:
             raise StoreError(f"{path} has schema {schema}, this release reads up to {SCHEMA_VERSION}; upgrade pliant")
         return record
@@ -153,10 +184,8 @@ class Store:
         Raises:
             StoreError: the file is not a record that this release can read.
         """
-        with contextlib.suppress(OSError), self.path(cell, evaluation).open("rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
-            if told := _WEIGHTS.search(file.read()):
-                return told[1].decode()
+        if told := _WEIGHTS.search(self._text(cell, evaluation, last=_TAIL)):
+            return told[1].decode()
         return str(self.read(cell, evaluation)["weights"])
 
     def write_run(self, cell: str, run: dict[str, Json], through: Write = write_atomically) -> None:
@@ -164,19 +193,27 @@ class Store:
         through(self.records / cell / RUN_FILE, json.dumps(run, sort_keys=True) + "\n", lasting=False)
 
     def read_run(self, cell: str) -> dict[str, Any]:
-        path = self.records / cell / RUN_FILE
         try:
-            run: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+            run: dict[str, Any] = json.loads(self._text(cell, _RUN))
+        except (StoreError, json.JSONDecodeError, UnicodeDecodeError):
             return {}
         return run
 
     def cells(self) -> Iterator[str]:
-        if self.records.is_dir():
-            yield from sorted(entry.name for entry in self.records.iterdir() if entry.is_dir())
+        yield from sorted(self.listing())
 
     def supersede(self, weights: str, cells: list[str]) -> Path:
-        """Move the records of `cells`, measured on weights `weights`, out of the way; return their new folder."""
+        """Move the records of `cells`, measured on weights `weights`, out of the way; return their new folder.
+
+        Raises:
+            StoreError: they are compacted.
+        """
+        whole = compacted(self.folder)
+        if whole is not None and any(cell in whole.names for cell in cells):
+            raise StoreError(
+                f"{self.folder} has its records in {COMPACTED}, from which none is taken out; give "
+                f"`pliant compact {self.folder} --undo` first"
+            )
         shelf = self.folder / "superseded" / weights.removeprefix("sha256:")[:16]
         shelf.mkdir(parents=True, exist_ok=True)
         for cell in cells:
@@ -198,6 +235,10 @@ class Store:
             with contextlib.suppress(FileNotFoundError):  # another runner finished or swept it just now
                 remove_folder(path)
         return len(leftovers)
+
+
+def _no_record(path: Path, error: Exception) -> StoreError:
+    return StoreError(f"{path} is not a record ({error}); delete it and run the study again to re-measure it")
 
 
 def _names(folder: str) -> list[str]:

@@ -1,7 +1,7 @@
 """Rows of a study's table as typed readings, gathered into series over budgets."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -43,9 +43,9 @@ class Reading:
     value: float = math.nan
     draw: int | None = None
     sign: int | None = None
-    blocks: tuple[float, ...] = ()
+    blocks: Sequence[float] = ()
     count: tuple[int, ...] = ()
-    linear: tuple[float, ...] = ()
+    linear: Sequence[float] = ()
     tensor: str | None = None
     status: str = "ok"
     cell: str = ""

@@ -198,7 +198,7 @@ def _loss(row: Reading) -> float:
     return math.fsum(_sums(row)) / sum(row.count) if row.linear else row.value
 
 
-def _sums(row: Reading) -> tuple[float, ...]:
+def _sums(row: Reading) -> Sequence[float]:
     if not row.linear:
         return row.blocks
     return tuple(whole - first for whole, first in zip(row.blocks, row.linear, strict=True))
