@@ -123,9 +123,11 @@ def compose(
     data: dict[str, Json] = {
         "figures": figures,
         "readings": ledger.to_json(),
+        "truncated": ledger.unnamed > 0,
         "formulas": {str(kind): words for kind, words in FORMULA.items()},
     }
-    text = render_page("page", data, title=title, notes=notes, expectations=expectations, sections=sections,
+    told = (*notes, *ledger.left_out())
+    text = render_page("page", data, title=title, notes=told, expectations=expectations, sections=sections,
         rule=benchmarks.RULE, distance_rule=benchmarks.DISTANCE_RULE, density_rule=densities.RULE, kept=densities.KEPT,
     )  # fmt: skip
     return Page(text=text, summary=Summary(studies=tuple(s.summary for s in sections)))

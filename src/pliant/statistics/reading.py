@@ -74,11 +74,7 @@ _NAMES = frozenset(field.name for field in fields(Reading))
 
 def reading(row: Mapping[str, Any]) -> Reading:
     """One row of the table; keys that are not its fields are left out, absent ones keep their default."""
-    return Reading(**{name: value for name, value in row.items() if name in _NAMES and _given(name, value)})
-
-
-def _given(name: str, value: object) -> bool:
-    return value is not None or name in _OPTIONAL
+    return Reading(**{n: v for n, v in row.items() if n in _NAMES and (v is not None or n in _OPTIONAL)})
 
 
 _OPTIONAL = frozenset(field.name for field in fields(Reading) if field.default is None)

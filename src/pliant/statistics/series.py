@@ -86,14 +86,15 @@ def gather(readings: Iterable[Reading]) -> dict[SeriesKey, Series]:
     """Every series among the readings, in order of first appearance."""
     rows = list(readings)
     places = _places(rows)
-    points: dict[SeriesKey, dict[tuple[int, float], list[Reading]]] = {}
-    names: dict[SeriesKey, dict[float, str]] = {}
+    points: dict[_Key, dict[tuple[int, float], list[Reading]]] = {}
+    names: dict[_Key, dict[float, str]] = {}
     for row in rows:
         key, budget = _key(row), places[row.study, row.trajectory, row.checkpoint, row.tokens]
         points.setdefault(key, {}).setdefault((row.run, budget), []).append(row)
         names.setdefault(key, {}).setdefault(budget, row.checkpoint)
+    keys = {key: _series_key(key) for key in points}
     series = {
-        key: Series(key=key, points={at: tuple(rs) for at, rs in found.items()}, names=names[key])
+        keys[key]: Series(key=keys[key], points={at: tuple(rs) for at, rs in found.items()}, names=names[key])
         for key, found in points.items()
     }
     return series | dict(_chained(series))
@@ -116,19 +117,40 @@ def base_of(key: SeriesKey, series: Mapping[SeriesKey, Series]) -> Series | None
     return next((s for k, s in bases if replace(k, label="", strength=0.0) == wanted), None)
 
 
-def _key(row: Reading) -> SeriesKey:
+_Key = tuple[str, str, str, str, str, float, str, str, str | None, str | None, str | None]
+"""The fields of `SeriesKey`, as they are made for every reading."""
+
+
+def _key(row: Reading) -> _Key:
+    return (
+        row.study,
+        row.trajectory,
+        row.members,
+        row.modification,
+        row.label,
+        row.strength,
+        row.evaluation,
+        row.metric,
+        row.split,
+        row.task if row.evaluation in _ON_TASKS else None,
+        row.tensor,
+    )
+
+
+def _series_key(key: _Key) -> SeriesKey:
+    study, trajectory, members, modification, label, strength, evaluation, metric, split, task, tensor = key
     return SeriesKey(
-        study=row.study,
-        trajectory=row.trajectory,
-        members=row.members,
-        modification=row.modification,
-        label=row.label,
-        strength=row.strength,
-        evaluation=row.evaluation,
-        metric=row.metric,
-        split=row.split,
-        task=row.task if row.evaluation in _ON_TASKS else None,
-        tensor=row.tensor,
+        study=study,
+        trajectory=trajectory,
+        members=members,
+        modification=modification,
+        label=label,
+        strength=strength,
+        evaluation=evaluation,
+        metric=metric,
+        split=split,
+        task=task,
+        tensor=tensor,
     )
 
 
