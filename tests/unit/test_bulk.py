@@ -107,8 +107,8 @@ def test_a_listing_names_what_the_store_has(tmp_path: Path):
 def test_budgets_tested_together_are_those_tested_one_by_one(groups: int):
     random = np.random.default_rng(3)
     bend = 0.2 * (np.arange(12) - 7.0) ** 2 / 12
-    rows = bend + random.normal(size=(3, 12))
-    text = bend + 0.3 * random.normal(size=(groups, 12)) if groups else None
+    rows = bend + 0.2 * random.normal(size=(3, 12))
+    text = bend + 0.06 * random.normal(size=(groups, 12)) if groups else None
     single = [k for k in range(12) if above_lowest(rows, text, k).at_least() <= 0 or k == rows.mean(axis=0).argmin()]
     assert np.flatnonzero(candidate_minima(rows, text)).tolist() == single
     assert 0 < len(single) < 12
