@@ -37,7 +37,8 @@ class Compacted:
         group = bisect_right(self._begins, row) - 1
         if self._group[0] != group:
             self._group = (group, self._column(group, "text"))
-        return self._group[1][row - self._begins[group]]
+        found: str = self._group[1][row - self._begins[group]]
+        return found
 
     def _index(self) -> dict[str, tuple[int, tuple[str, ...]]]:
         found: dict[str, tuple[int, list[str]]] = {}

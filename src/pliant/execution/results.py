@@ -41,12 +41,14 @@ def _column(rows: Sequence[Row], name: str, kind: Any) -> Any:
     import numpy
     import pyarrow
 
-    values = [row.get(name) for row in rows]
-    if not (pyarrow.types.is_list(kind) and pyarrow.types.is_floating(kind.value_type)):
+    values: list[Any] = [row.get(name) for row in rows]
+    if not (pyarrow.types.is_list(kind) and pyarrow.types.is_floating(kind.value_type)) or any(
+        v is None for v in values
+    ):
         return pyarrow.array([_plain(value) for value in values], type=kind)
     lengths = [len(value) for value in values]
     ends = numpy.cumsum([0, *lengths], dtype=numpy.int32)
-    flat = numpy.fromiter(chain.from_iterable(values), dtype=float, count=int(ends[-1]))
+    flat = numpy.fromiter(chain.from_iterable(values), dtype=numpy.float64, count=int(ends[-1]))
     return pyarrow.ListArray.from_arrays(ends, flat, type=kind)
 
 

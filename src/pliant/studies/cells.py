@@ -37,8 +37,7 @@ class EvaluationPlan:
 
     @property
     def labels(self) -> Labels:
-        labels: Labels = {"evaluation": self.kind}
-        return labels | {"task": self.task} if self.task else labels
+        return {"evaluation": self.kind, "task": self.task} if self.task else {"evaluation": self.kind}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
