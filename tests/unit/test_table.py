@@ -7,8 +7,10 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
+from pliant.execution.results import write_parquet
 from pliant.execution.store import Store, StoreError
-from pliant.execution.table import PlannedCell, number, read_plan, read_table, write_parquet, write_plan
+from pliant.execution.table import PlannedCell, number, read_plan, read_table, write_plan
+from pliant.records.floats import Floats
 from pliant.records.record import Measurement, Record
 
 VALUES = (0.1 + 0.2, math.nan, math.inf, -math.inf, 5e-324)
@@ -76,7 +78,7 @@ def test_parquet_holds_the_rows(folder: Path):
     back = pyarrow.parquet.read_table(write_parquet(table, folder / "results.parquet")).to_pylist()
     assert len(back) == len(table.rows)
     for row, stored in zip(table.rows, back, strict=True):
-        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in row.items()}
+        plain = {name: list(value) if isinstance(value, (tuple, Floats)) else value for name, value in row.items()}
         assert repr({name: stored[name] for name in plain}) == repr(plain)  # repr: NaN equals nothing
     assert [path.name for path in folder.glob(".part-*")] == []
 

@@ -16,7 +16,8 @@ from pliant.checkpoints.resident import Resident
 from pliant.evaluation.losses import loss_measurement
 from pliant.execution.engine import Event, Task
 from pliant.execution.local import SerialEngine
-from pliant.execution.table import read_table, write_parquet, write_plan
+from pliant.execution.results import write_parquet
+from pliant.execution.table import read_table, write_plan
 from pliant.modifications.merge import open_parts
 from pliant.modifications.noise import Noise, noisy_variants
 from pliant.modifications.variant import keep_base, restore

@@ -10,6 +10,7 @@ from pliant.cli import (
     audit,
     bench,
     check,
+    compact,
     confirm,
     demo,
     forecast,
@@ -54,6 +55,7 @@ for module in (
     show,
     fsck,
     gc,
+    compact,
     bench,
 ):
     app.command(name=module.__name__.rsplit(".", 1)[1], help=module.__doc__)(module.command)

@@ -43,15 +43,13 @@ def conclude(
     `answer` goes into the JSON: the one of `pliant check`.
     """
     from pliant.execution.mirrors import publish, shown
-    from pliant.report.html import write_report
-    from pliant.report.summary import summarise
+    from pliant.report.html import write_told
     from pliant.report.terminal import show
     from pliant.studies.recipes.claims import judge_claims, recipe_notes
 
     expectations = judge_claims(tables)
     told = (*notes, *recipe_notes(tables))
-    write_report(tables, report, title=title, notes=told, expectations=expectations, margin=margin)
-    summary = summarise(tables, margin=margin)
+    summary = write_told(tables, report, title=title, notes=told, expectations=expectations, margin=margin)
     if as_json:
         content = summary.to_json()
         assert isinstance(content, dict), "a summary is an object"

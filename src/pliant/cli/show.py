@@ -53,7 +53,7 @@ def _cell(study: Path, prefix: str, as_json: bool) -> None:
     store, found = Store(study), planned[matches[0]]
     content = {
         "cell": found.cell,
-        "labels": found.labels,
+        "labels": dict(found.labels),
         "run": store.read_run(found.cell),
         "records": {
             evaluation: store.read(found.cell, evaluation) if store.has(found.cell, evaluation) else None

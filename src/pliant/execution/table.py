@@ -1,32 +1,20 @@
 """Records and plan joined into one tidy table: a row for each measured value."""
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from sys import intern
 from typing import Any
 
-from pliant.execution.labels import LABELS, is_plain_label
-from pliant.execution.mirrors import shown
+from pliant.execution.labels import Labels, parts_of
+from pliant.execution.planned import PLAN_FILE, PlannedCell, read_plan, read_whole_plan, write_plan
+from pliant.execution.rows import Found, Row, Rows
 from pliant.execution.store import Store, StoreError
-from pliant.execution.writing import insisting, read_text, write_atomically
-from pliant.records.identity import Json
-from pliant.records.outside import clipped, is_plain_name, is_shown_name, parse_json
-from pliant.records.parts import part_name
+from pliant.execution.writing import insisting
+from pliant.records.floats import Floats
 
-PLAN_FILE = "plan.json"
-Row = Mapping[str, Any]
-Labels = dict[str, Json]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedCell:
-    """A cell as planned: its id, the labels of its rows, and the labels of each evaluation asked of it."""
-
-    cell: str
-    labels: Labels
-    evaluations: Mapping[str, Labels]
+__all__ = ["PLAN_FILE", "Failure", "PlannedCell", "Row", "Table", "number", "read_plan", "read_table", "write_plan"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +33,7 @@ class Table:
 
     folder: Path
     study: str
-    rows: tuple[Row, ...]
+    rows: Sequence[Row]
     planned: int
     missing: int
     failed: tuple[Failure, ...]
@@ -53,81 +41,20 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
-def write_plan(folder: Path, study: str, cells: list[PlannedCell], notes: Sequence[str] = ()) -> None:
-    """Write `plan.json`: derived from the study, rewritten by every run, read by every report.
-
-    `notes` are what a reader must know of the data.
-    """
-    plan = {
-        "study": study,
-        "notes": list(notes),
-        "cells": [{"cell": c.cell, "labels": c.labels, "evaluations": dict(c.evaluations)} for c in cells],
-    }
-    write_atomically(folder / PLAN_FILE, json.dumps(plan, separators=(",", ":")) + "\n")
-
-
-def read_plan(folder: Path) -> tuple[str, list[PlannedCell]]:
-    """The name of the study in `folder` and its planned cells.
-
-    Raises:
-        StoreError: `folder` is not a study folder.
-    """
-    study, cells, _ = _read_plan(folder)
-    return study, cells
-
-
-def _read_plan(folder: Path) -> tuple[str, list[PlannedCell], tuple[str, ...]]:
-    path = folder / PLAN_FILE
-    if not path.is_file():
-        raise StoreError(
-            f"{shown(folder)} is not a study folder: it has no {PLAN_FILE}; give a folder that `pliant run` made"
-        )
-    try:
-        return parse_plan(read_text(path))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StoreError(f"{path} cannot be read ({error}); `pliant run` on the study writes it anew") from error
-
-
-def parse_plan(text: str | bytes) -> tuple[str, list[PlannedCell], tuple[str, ...]]:
-    """The study's name, cells and notes of a `plan.json`.
-
-    Raises:
-        ValueError, KeyError, TypeError, AttributeError: it is not what `write_plan` writes.
-    """
-    plan = parse_json(text)
-    if not is_shown_name(plan["study"]):
-        raise ValueError(f"the study is called {clipped(plan['study'])}, expected a line of text")
-    cells = [PlannedCell(**cell) for cell in plan["cells"]]
-    for cell in cells:
-        _check_cell(cell)
-    return plan["study"], cells, tuple(str(note) for note in plan.get("notes", ()))
-
-
-def _check_cell(cell: PlannedCell) -> None:
-    """
-    Raises:
-        ValueError: names that are no names of files, or labels that are no plain values.
-    """
-    for name in (cell.cell, *cell.evaluations):
-        if not is_plain_name(name):
-            raise ValueError(f"a cell or evaluation is called {clipped(name)}, expected the name of a file")
-    for labels in (cell.labels, *cell.evaluations.values()):
-        for label, value in labels.items():
-            if not LABELS.get(label, is_plain_label)(value):
-                raise ValueError(f"{label} is {clipped(value)} in cell {cell.cell}")
-
-
 def read_table(folder: Path) -> Table:
     """The rows of every record that the plan of `folder` asks for and that is there."""
     store = Store(folder)
-    study, cells, notes = _read_plan(folder)
-    rows: list[Row] = []
+    study, cells, notes = read_whole_plan(folder)
+    there = store.listing()
+    reader = _Reader(store=store, study={"study": study})
+    found: list[Found] = []
     failed: list[Failure] = []
     missing = 0
     for cell in cells:
-        present = [evaluation for evaluation in cell.evaluations if store.has(cell.cell, evaluation)]
+        listed = there.get(cell.cell, frozenset())
+        present = [evaluation for evaluation in cell.evaluations if evaluation in listed]
         for evaluation in present:
-            rows.extend(_rows(store, study, cell, evaluation))
+            found.extend(reader.read(cell, evaluation))
         missing += len(cell.evaluations) - len(present)
         if len(present) < len(cell.evaluations) and (run := store.read_run(cell.cell)).get("error"):
             failed.append(
@@ -142,59 +69,84 @@ def read_table(folder: Path) -> Table:
     return Table(
         folder=folder,
         study=study,
-        rows=tuple(rows),
+        rows=Rows(found),
         planned=sum(len(cell.evaluations) for cell in cells),
         missing=missing,
         failed=tuple(failed),
-        settings=settings_file.read_text(encoding="utf-8", errors="replace") if settings_file.is_file() else "",
+        settings=insisting(lambda: settings_file.read_text(encoding="utf-8", errors="replace"))
+        if settings_file.is_file()
+        else "",
         notes=notes,
     )
 
 
-def _rows(store: Store, study: str, cell: PlannedCell, evaluation: str) -> Iterator[Row]:
-    record = store.read(cell.cell, evaluation)
-    shared = {
-        "study": study,
-        **cell.labels,
-        **cell.evaluations[evaluation],
-        "cell": cell.cell,
-        "record": str(store.path(cell.cell, evaluation).relative_to(store.folder)),
-        "weights": record["weights"],
-        "status": record["status"],
-    }
-    try:
+class _Reader:
+    """Reads records one after another; texts and counts that they have in common are kept once."""
+
+    def __init__(self, store: Store, study: Row) -> None:
+        self.store, self.study = store, study
+        self.counts: dict[tuple[int, ...], tuple[int, ...]] = {}
+        self.names: dict[tuple[str, ...], tuple[str, ...]] = {}
+
+    def read(self, cell: PlannedCell, evaluation: str) -> Iterator[Found]:
+        """The rows of one record: one `Found`, or one for each run of measurements of the same names.
+
+        Raises:
+            StoreError: a text in it that should be a number, or one that no float can hold.
+        """
+        try:
+            yield from self._read(cell, evaluation)
+        except (ValueError, OverflowError) as error:
+            if isinstance(error, StoreError):
+                raise
+            path = self.store.path(cell.cell, evaluation)
+            raise StoreError(f"{path} is not a record ({error}); delete it and run the study again") from error
+
+    def _read(self, cell: PlannedCell, evaluation: str) -> Iterator[Found]:
+        record = self.store.read(cell.cell, evaluation)
+        shared = (self.study, *parts_of(cell.labels), cell.evaluations[evaluation])
+        own = (
+            ("cell", cell.cell),
+            ("record", f"records/{cell.cell}/{evaluation}.json"),
+            ("weights", intern(record["weights"])),
+            ("status", intern(record["status"])),
+        )
+        rows: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
         for measurement in record["result"]["measurements"]:
-            yield {
-                **shared,
-                **measurement,
-                "value": number(measurement["value"]),
-                "blocks": tuple(number(block) for block in measurement["blocks"]),
-                "count": tuple(measurement["count"]),
-                "linear": tuple(number(block) for block in measurement.get("linear", ())),
-            }
-    except (ValueError, OverflowError) as error:
-        raise StoreError(
-            f"{store.path(cell.cell, evaluation)} is not a record ({error}); delete it and run the study again"
-        ) from error
+            row = self._row(measurement)
+            names = tuple(row)
+            if names not in rows and rows:
+                yield self._found(shared, own, rows)
+                rows = {}
+            rows.setdefault(names, []).append(tuple(row.values()))
+        if rows:
+            yield self._found(shared, own, rows)
+
+    def _found(
+        self, shared: tuple[Row, ...], own: tuple[tuple[str, Any], ...], rows: dict[tuple[str, ...], list[Any]]
+    ) -> Found:
+        ((names, values),) = rows.items()
+        return Found(shared=shared, own=own, names=self.names.setdefault(names, names), values=tuple(values))
+
+    def _row(self, measurement: Mapping[str, Any]) -> dict[str, Any]:
+        """Numbers as numbers, and each text and count as the one that was met first."""
+        count = tuple(measurement["count"])
+        return {
+            **{name: intern(value) if isinstance(value, str) else value for name, value in measurement.items()},
+            "value": number(measurement["value"]),
+            "blocks": _floats(measurement["blocks"]),
+            "count": self.counts.setdefault(count, count),
+            "linear": _floats(measurement.get("linear", ())),
+        }
+
+
+def _floats(values: Sequence[float | str]) -> Floats:
+    return Floats(map(number, values)) if values else _NONE
+
+
+_NONE = Floats(())
 
 
 def number(value: float | str) -> float:
     """A float as canonical JSON holds it: non-finite values are strings there."""
     return math.nan if value == "nan" else float(value)
-
-
-def write_parquet(table: Table, path: Path) -> Path:
-    """The table as Parquet, for pandas, polars, DuckDB or R."""
-    import pyarrow
-    import pyarrow.parquet
-
-    names = sorted({name for row in table.rows for name in row})
-    columns = {name: [_cell_value(row.get(name)) for row in table.rows] for name in names}
-    temporary = path.with_name(part_name(path.suffix))
-    pyarrow.parquet.write_table(pyarrow.table(columns), temporary)
-    insisting(lambda: temporary.replace(path))
-    return path
-
-
-def _cell_value(value: object) -> object:
-    return list(value) if isinstance(value, tuple) else value

@@ -74,4 +74,9 @@ def _finite(value: Json) -> Json:
 
 def digest(value: Json, length: int = 16) -> str:
     """The first `length` hex digits of the SHA-256 of the canonical JSON of `value`."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:length]
+    return digest_of_text(canonical_json(value), length)
+
+
+def digest_of_text(canonical: str, length: int = 16) -> str:
+    """`digest` of what has `canonical` as its canonical JSON."""
+    return hashlib.sha256(canonical.encode()).hexdigest()[:length]

@@ -1,8 +1,8 @@
 """Figures as plain data: what page.js draws, and how each point was computed from which records."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pliant.records.identity import Json
 from pliant.statistics import Estimate, Reading
@@ -15,6 +15,13 @@ In each, "m" is the modified value, "b" the base, "v" the validation task loss t
 
 FEWEST_TOKENS = 1000.0
 """A smaller "budget" is a checkpoint's place in its trajectory: its tokens are not known."""
+
+MOST_POINTS = 30_000
+"""A study of more (series x run x budget) has the means of its runs drawn, and not each run beside them."""
+MOST_READINGS = 50_000
+"""So many values does a page hold behind its points; the points after that name none. Both keep a page openable."""
+MOST_LINES = 40
+"""A figure of more strengths, or more budgets, shows so many of them, evenly spread."""
 
 Dash = Literal["solid", "dash", "dot"]
 
@@ -45,16 +52,48 @@ FORMULA: Mapping[Kind, str] = {
 }
 
 
+_Line = TypeVar("_Line")
+
+
 @dataclass(slots=True)
 class Ledger:
-    """Numbers readings as they are first used, so that the page holds each once."""
+    """Numbers readings as they are first used, so that the page holds each once, and counts what is left out.
+
+    `crowded`: single runs are not drawn. `unnamed`: points of whose readings there are too many for the page.
+    """
 
     places: dict[int, int] = field(default_factory=dict)
     kept: list[Reading] = field(default_factory=list)
+    crowded: bool = False
+    unnamed: int = 0
+    undrawn: int = 0
 
     def refer(self, readings: Iterable[Reading]) -> list[Json]:
-        """The numbers of `readings` in the ledger."""
-        return [self._number(reading) for reading in readings]
+        """The numbers of `readings` in the ledger; none where they would be more than it takes."""
+        found = list(readings)
+        if len(self.kept) + len(found) > MOST_READINGS and any(id(r) not in self.places for r in found):
+            self.unnamed += 1
+            return []
+        return [self._number(reading) for reading in found]
+
+    def some(self, lines: Sequence[_Line]) -> Sequence[_Line]:
+        """At most `MOST_LINES` of `lines`, evenly spread, the first and the last among them."""
+        if len(lines) <= MOST_LINES:
+            return lines
+        self.undrawn += len(lines) - MOST_LINES
+        return [lines[round(place * (len(lines) - 1) / (MOST_LINES - 1))] for place in range(MOST_LINES)]
+
+    def left_out(self) -> Iterator[str]:
+        """What a reader of the page must know of that."""
+        if self.crowded:
+            yield "A study this large has the means over its runs drawn, not every run; results.parquet has them all."
+        if self.undrawn:
+            yield f"{self.undrawn:,} lines are left out of figures of more than {MOST_LINES}; the others spread evenly."
+        if self.unnamed:
+            yield (
+                f"The first {len(self.kept):,} values can be followed from a point to their records; behind later "
+                "points they are in results.parquet alone."
+            )
 
     def _number(self, reading: Reading) -> int:
         if id(reading) not in self.places:

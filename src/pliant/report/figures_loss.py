@@ -42,8 +42,9 @@ def modified_figures(study: Study, ledger: Ledger, modification: str, label: str
     found = (s for s in every if label in (None, s.key.label))
     for _, group in groupby(found, key=lambda s: (s.key.trajectory, s.key.members, s.key.label)):
         some = list(group)
-        yield _figure(study, some, ledger, paired=True)
-        yield _figure(study, some, ledger, paired=False)
+        shown = ledger.some(some)
+        yield _figure(study, shown, ledger, paired=True)
+        yield _figure(study, shown, ledger, paired=False)
 
 
 def _figure(study: Study, some: Sequence[Series], ledger: Ledger, *, paired: bool) -> Figure:
@@ -89,7 +90,7 @@ def lines(
     curve = series.sensitivity(base) if base else series.curve()
     style: Dash = "dash" if dash else "solid"
     mean = points(curve, series, base, ledger)
-    seeds = curve.seeds if len(curve.seeds) > 1 else ()
+    seeds = curve.seeds if len(curve.seeds) > 1 and not ledger.crowded else ()
     return [
         Trace(name=name, group=name, role="mean", points=mean, tone=tone, hue=hue, dash=style, band=band),
         *(

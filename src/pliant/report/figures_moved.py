@@ -37,8 +37,9 @@ def _series(study: Study, evaluation: str, metric: str, place: tuple[str, str, s
 
 def _each_rate(some: Sequence[Series], ledger: Ledger) -> list[Trace]:
     traces: list[Trace] = []
-    for place, series in enumerate(some):
-        tone = place / max(len(some) - 1, 1)
+    shown = ledger.some(some)
+    for place, series in enumerate(shown):
+        tone = place / max(len(shown) - 1, 1)
         traces += lines(series, None, ledger, name=rate(series.key.strength), tone=tone)
     return traces
 
@@ -97,7 +98,7 @@ def _tuned(sweep: Sweep, ledger: Ledger) -> Iterator[Trace]:
 
 def _against(study: Study, sweep: Sweep, quantity: str, ledger: Ledger) -> Figure:
     where = study.places[sweep.trajectory, sweep.members]
-    budgets = sweep.budgets
+    budgets = ledger.some(sweep.budgets)
     traces = []
     for place, budget in enumerate(budgets):
         rates = sorted({p.rate for (_, b), points in sweep.rates.items() if b == budget for p in points if p.rate > 0})

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
@@ -22,6 +23,7 @@ from pliant.report.benchmarks import BenchmarkRow
 from pliant.report.figure import FORMULA, Ledger
 from pliant.report.sections import section
 from pliant.report.study import capital
+from pliant.report.summary import Summary
 
 
 def write_report(
@@ -39,9 +41,38 @@ def write_report(
         ValueError: no table was given, or a loss and its base were measured on different tokens.
         OSError: `out` cannot be written; an older report there stays.
     """
+    write_told(tables, out, title=title, notes=notes, expectations=expectations, margin=margin)
+    return out
+
+
+def write_told(
+    tables: Sequence[Table],
+    out: Path,
+    *,
+    title: str,
+    notes: Sequence[str] = (),
+    expectations: Sequence[ExpectationResult] = (),
+    margin: float = MARGIN_NATS,
+) -> Summary:
+    """The same, and return what stands in it.
+
+    Raises:
+        ValueError: no table was given, or a loss and its base were measured on different tokens.
+        OSError: `out` cannot be written; an older report there stays.
+    """
     if not tables:
         raise ValueError("a report needs at least one study, and none was given")
-    return write_page(render(tables, title=title, notes=notes, expectations=expectations, margin=margin), out)
+    page = compose(tables, title=title, notes=notes, expectations=expectations, margin=margin)
+    write_page(page.text, out)
+    return page.summary
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """The report as text, and what stands in it."""
+
+    text: str
+    summary: Summary
 
 
 def write_page(page: str, out: Path) -> Path:
@@ -66,6 +97,18 @@ def render(
     margin: float = MARGIN_NATS,
 ) -> str:
     """The page as text. Everything from outside is escaped."""
+    return compose(tables, title=title, notes=notes, expectations=expectations, margin=margin).text
+
+
+def compose(
+    tables: Sequence[Table],
+    *,
+    title: str,
+    notes: Sequence[str] = (),
+    expectations: Sequence[ExpectationResult] = (),
+    margin: float = MARGIN_NATS,
+) -> Page:
+    """The page and its summary; every study is opened and summarised once."""
     ledger = Ledger()
     taken: set[str] = set()
     sections = [section(table, ledger, taken, margin) for table in tables]
@@ -75,11 +118,14 @@ def render(
     data: dict[str, Json] = {
         "figures": figures,
         "readings": ledger.to_json(),
+        "truncated": ledger.unnamed > 0,
         "formulas": {str(kind): words for kind, words in FORMULA.items()},
     }
-    return render_page("page", data, title=title, notes=notes, expectations=expectations, sections=sections,
+    told = (*notes, *ledger.left_out())
+    text = render_page("page", data, title=title, notes=told, expectations=expectations, sections=sections,
         rule=benchmarks.RULE, distance_rule=benchmarks.DISTANCE_RULE, density_rule=densities.RULE, kept=densities.KEPT,
     )  # fmt: skip
+    return Page(text=text, summary=Summary(studies=tuple(s.summary for s in sections)))
 
 
 def render_page(name: str, data: Json, **context: object) -> str:

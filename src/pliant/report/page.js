@@ -163,7 +163,10 @@
     if (isLoss) panel.append(make("p", `perplexity ${show(Math.exp(point.y), 2)} a token`, "small"));
     panel.append(make("h3", "How it is computed"), make("p", data.formulas[point.kind]));
     for (const [role, title] of Object.entries(ROLES[point.kind])) {
-      if (point.sources[role]) panel.append(make("h3", title), ...records(role, point.sources[role]));
+      if (point.sources[role]?.length) panel.append(make("h3", title), ...records(role, point.sources[role]));
+    }
+    if (data.truncated && Object.values(point.sources).some((numbers) => !numbers.length)) {
+      panel.append(make("p", "Too many records for this page: results.parquet of the study has them.", "small"));
     }
     const units = figure.factor ? "Values are nats per token. " : "";
     panel.append(make("p", `${units}Paths are relative to the folder of the study ${figure.study}.`, "small"));

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pliant.execution.table import Table
 from pliant.report import captions
 from pliant.report.benchmarks import BENCHMARKS, DISTANCES
-from pliant.report.figure import Figure, Ledger
+from pliant.report.figure import MOST_POINTS, Figure, Ledger
 from pliant.report.figures_heat import heat_figures
 from pliant.report.figures_loss import base_figure, modified_figures, slug
 from pliant.report.figures_moved import moved_figures
@@ -72,6 +72,7 @@ def section(table: Table, ledger: Ledger, taken: set[str], margin: float) -> Sec
     `taken` holds the ids of the page so far: names from outside may look alike once they are ids.
     """
     study = open_study(table)
+    ledger.crowded = ledger.crowded or sum(len(series.points) for series in study.series.values()) > MOST_POINTS
     summary = summarise_study(study, margin=margin)
     parts = tuple(_named(part, taken) for part in _parts(study, summary, ledger) if part.every_figure)
     return Section(

@@ -9,7 +9,7 @@ import numpy as np
 from pliant.statistics.curve import Curve
 from pliant.statistics.estimate import CONFIDENCE, Estimate, counted
 from pliant.statistics.levels import Replicates, replicates
-from pliant.statistics.lowest import AboveLowest, above_lowest
+from pliant.statistics.lowest import above_lowest
 
 Kind = Literal["interior", "none in range", "before range", "plateau"]
 
@@ -167,10 +167,17 @@ def candidate_minima(rows: np.ndarray, text: np.ndarray | None) -> np.ndarray:
 
     The budget of lowest mean is always among them.
     """
-    tests: list[AboveLowest] = [above_lowest(rows, text, column) for column in range(rows.shape[-1])]
-    kept = np.stack([test.at_least() <= 0 for test in tests], axis=-1)
+    tests = above_lowest(_each_first(rows), None if text is None else _each_first(text), 0)
     means = rows.mean(axis=-2)
-    return np.asarray(kept | (means == means.min(axis=-1, keepdims=True)))
+    return np.asarray((tests.at_least() <= 0) | (means == means.min(axis=-1, keepdims=True)))
+
+
+def _each_first(rows: np.ndarray) -> np.ndarray:
+    """The rows with each budget in turn before the others, shape (..., budgets, n, budgets): hundreds of budgets are
+    tested in one call."""
+    budgets = range(rows.shape[-1])
+    orders = np.array([[first, *(k for k in budgets if k != first)] for first in budgets])
+    return np.ascontiguousarray(np.moveaxis(rows[..., orders], -2, -3))
 
 
 def _kind(lowest: float, near: tuple[float, ...], budgets: tuple[float, ...]) -> Kind:

@@ -1,7 +1,7 @@
 """Rows of a study's table as typed readings, gathered into series over budgets."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -43,9 +43,9 @@ class Reading:
     value: float = math.nan
     draw: int | None = None
     sign: int | None = None
-    blocks: tuple[float, ...] = ()
+    blocks: Sequence[float] = ()
     count: tuple[int, ...] = ()
-    linear: tuple[float, ...] = ()
+    linear: Sequence[float] = ()
     tensor: str | None = None
     status: str = "ok"
     cell: str = ""
@@ -74,11 +74,7 @@ _NAMES = frozenset(field.name for field in fields(Reading))
 
 def reading(row: Mapping[str, Any]) -> Reading:
     """One row of the table; keys that are not its fields are left out, absent ones keep their default."""
-    return Reading(**{name: value for name, value in row.items() if name in _NAMES and _given(name, value)})
-
-
-def _given(name: str, value: object) -> bool:
-    return value is not None or name in _OPTIONAL
+    return Reading(**{n: v for n, v in row.items() if n in _NAMES and (v is not None or n in _OPTIONAL)})
 
 
 _OPTIONAL = frozenset(field.name for field in fields(Reading) if field.default is None)

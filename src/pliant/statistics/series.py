@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -47,9 +47,15 @@ class Series:
     points: Mapping[tuple[int, float], tuple[Reading, ...]]
     names: Mapping[float, str]
     smaller: "Series | None" = None
+    memo: dict[str, Curve] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def curve(self) -> Curve:
         """The modified value; points with any diverged reading are left out."""
+        if "curve" not in self.memo:
+            self.memo["curve"] = self._curve()
+        return self.memo["curve"]
+
+    def _curve(self) -> Curve:
         good = {key: values for key, values in self.points.items() if all(r.usable for r in values)}
         draws = {key: _draws(values) for key, values in good.items()}
         if self.smaller is not None:
@@ -80,14 +86,15 @@ def gather(readings: Iterable[Reading]) -> dict[SeriesKey, Series]:
     """Every series among the readings, in order of first appearance."""
     rows = list(readings)
     places = _places(rows)
-    points: dict[SeriesKey, dict[tuple[int, float], list[Reading]]] = {}
-    names: dict[SeriesKey, dict[float, str]] = {}
+    points: dict[_Key, dict[tuple[int, float], list[Reading]]] = {}
+    names: dict[_Key, dict[float, str]] = {}
     for row in rows:
         key, budget = _key(row), places[row.study, row.trajectory, row.checkpoint, row.tokens]
         points.setdefault(key, {}).setdefault((row.run, budget), []).append(row)
         names.setdefault(key, {}).setdefault(budget, row.checkpoint)
+    keys = {key: _series_key(key) for key in points}
     series = {
-        key: Series(key=key, points={at: tuple(rs) for at, rs in found.items()}, names=names[key])
+        keys[key]: Series(key=keys[key], points={at: tuple(rs) for at, rs in found.items()}, names=names[key])
         for key, found in points.items()
     }
     return series | dict(_chained(series))
@@ -106,22 +113,44 @@ def _chained(series: Mapping[SeriesKey, Series]) -> Iterator[tuple[SeriesKey, Se
 def base_of(key: SeriesKey, series: Mapping[SeriesKey, Series]) -> Series | None:
     """The unmodified series of the same quantity, or None if it was not measured."""
     wanted = replace(key, modification="none", label="", strength=0.0)
-    return next((s for k, s in series.items() if replace(k, label="", strength=0.0) == wanted), None)
+    bases = ((k, s) for k, s in series.items() if k.modification == "none")
+    return next((s for k, s in bases if replace(k, label="", strength=0.0) == wanted), None)
 
 
-def _key(row: Reading) -> SeriesKey:
+_Key = tuple[str, str, str, str, str, float, str, str, str | None, str | None, str | None]
+"""The fields of `SeriesKey`, as they are made for every reading."""
+
+
+def _key(row: Reading) -> _Key:
+    return (
+        row.study,
+        row.trajectory,
+        row.members,
+        row.modification,
+        row.label,
+        row.strength,
+        row.evaluation,
+        row.metric,
+        row.split,
+        row.task if row.evaluation in _ON_TASKS else None,
+        row.tensor,
+    )
+
+
+def _series_key(key: _Key) -> SeriesKey:
+    study, trajectory, members, modification, label, strength, evaluation, metric, split, task, tensor = key
     return SeriesKey(
-        study=row.study,
-        trajectory=row.trajectory,
-        members=row.members,
-        modification=row.modification,
-        label=row.label,
-        strength=row.strength,
-        evaluation=row.evaluation,
-        metric=row.metric,
-        split=row.split,
-        task=row.task if row.evaluation in _ON_TASKS else None,
-        tensor=row.tensor,
+        study=study,
+        trajectory=trajectory,
+        members=members,
+        modification=modification,
+        label=label,
+        strength=strength,
+        evaluation=evaluation,
+        metric=metric,
+        split=split,
+        task=task,
+        tensor=tensor,
     )
 
 
@@ -191,7 +220,7 @@ def _loss(row: Reading) -> float:
     return math.fsum(_sums(row)) / sum(row.count) if row.linear else row.value
 
 
-def _sums(row: Reading) -> tuple[float, ...]:
+def _sums(row: Reading) -> Sequence[float]:
     if not row.linear:
         return row.blocks
     return tuple(whole - first for whole, first in zip(row.blocks, row.linear, strict=True))

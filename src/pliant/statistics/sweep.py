@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
@@ -59,6 +59,7 @@ class Sweep:
     rates_without: tuple[Rates, ...]
     readings: Mapping[_At, tuple[Reading, ...]]
     names: Mapping[float, str]
+    memo: list[dict[At, TunedRate]] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
     def budgets(self) -> tuple[float, ...]:
@@ -72,7 +73,7 @@ class Sweep:
 
     def tuned(self) -> dict[At, TunedRate]:
         """(seed, budget) -> the tuned rate; a point whose rates all diverged is left out."""
-        return tuned_rates(self.rates)
+        return self._tuned()[0]
 
     def all_diverged(self) -> tuple[At, ...]:
         """(seed, budget) of the points at which rates were tried and every one diverged."""
@@ -81,7 +82,8 @@ class Sweep:
 
     def curve(self, of: Callable[[TunedRate], float]) -> Curve:
         """One number of the tuned rate over budgets, e.g. `lambda t: t.task_loss`."""
-        return self._curve("tuned", lambda rates: {at: of(tuned) for at, tuned in tuned_rates(rates).items()})
+        found, *without = ({at: of(tuned) for at, tuned in each.items()} for each in self._tuned())
+        return curve_of("tuned", found, without)
 
     def reused_rates(self) -> dict[int, float]:
         """Pre-training seed -> the rate tuned at the middle budget, as one does who tunes once."""
@@ -113,6 +115,12 @@ class Sweep:
     def trend(self) -> RateTrend | None:
         """How the tuned rate moves with budget; None under three budgets."""
         return rate_trend(self.tuned())
+
+    def _tuned(self) -> list[dict[At, TunedRate]]:
+        """The tuned rates, and those without each group of text: every part of a report asks for them."""
+        if not self.memo:
+            self.memo.extend(tuned_rates(rates) for rates in (self.rates, *self.rates_without))
+        return self.memo
 
     def _curve(self, name: str, compute: Callable[[Rates], Mapping[At, float]]) -> Curve:
         """What `compute` makes of the rates, and of the rates without each group of text."""

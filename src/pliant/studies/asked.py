@@ -51,7 +51,7 @@ def with_asked(cell: CellPlan, asked: Iterable[Asked]) -> CellPlan:
     """The cell with the evaluations whose entry applies to its modification."""
     kind = str(cell.labels["modification"])
     more = [plan for entry, plans in asked if entry.applies_to(kind) for plan in plans]
-    return replace(cell, evaluations=(*cell.evaluations, *more))
+    return replace(cell, evaluations=(*cell.evaluations, *more)) if more else cell
 
 
 def _plans(settings: EvaluationSettings, spec: StudySpec, materials: Materials) -> Iterator[EvaluationPlan]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pliant.execution.mirrors import mirror_of
 from pliant.execution.store import Store, remove_folder
-from pliant.studies.group import missing
+from pliant.studies.group import unfinished
 from pliant.studies.plan import Plan
 from pliant.training.state import OPTIMIZER_FILE
 
@@ -17,8 +17,8 @@ def freeable(plan: Plan, *, weights: bool = False) -> dict[Path, int]:
     states that are no members, and what a cluster's jobs left; with `weights` also the weights of every member.
     """
     artifacts = plan.folder / "artifacts"
-    store = Store(plan.folder)
-    if any(missing(store, cell) for group in plan.groups for cell in group.cells):
+    there = Store(plan.folder).listing()
+    if any(unfinished(group.cells, there) for group in plan.groups):
         return {}
     members = {group.place for group in plan.groups}
     held = _files(plan.folder)

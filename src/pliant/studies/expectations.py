@@ -37,15 +37,15 @@ def judge_expectations(tables: Sequence[Table], registered: Sequence[Expectation
     """Every `registered` sign of the studies in `tables`, against their own records."""
     results = []
     for table in tables:
-        found = readings(table.rows)
-        for expectation in registered:
-            if expectation.study == table.study:
-                agrees, observed, evidence = _judged(expectation, found)
-                results.append(
-                    ExpectationResult(
-                        text=expectation.text, study=table.study, observed=observed, agrees=agrees, evidence=evidence
-                    )
+        mine = [expectation for expectation in registered if expectation.study == table.study]
+        found = readings(table.rows) if mine else ()
+        for expectation in mine:
+            agrees, observed, evidence = _judged(expectation, found)
+            results.append(
+                ExpectationResult(
+                    text=expectation.text, study=table.study, observed=observed, agrees=agrees, evidence=evidence
                 )
+            )
     return tuple(results)
 
 

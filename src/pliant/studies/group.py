@@ -3,7 +3,7 @@
 import os
 import platform
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -148,6 +148,12 @@ def missing(store: Store, cell: CellPlan) -> list[EvaluationPlan]:
     return [evaluation for evaluation in cell.evaluations if not store.has(cell.key, evaluation.key)]
 
 
+def unfinished(cells: Iterable[CellPlan], there: Mapping[str, frozenset[str]]) -> list[CellPlan]:
+    """The cells that lack a record, by what a store's listing says is there."""
+    nothing = frozenset[str]()
+    return [c for c in cells if not all(e.key in there.get(c.key, nothing) for e in c.evaluations)]
+
+
 def _check_vocabulary(checkpoint: Checkpoint, materials: Materials, name: str) -> None:
     rows = checkpoint.model.get_input_embeddings().weight.shape[0]
     if materials.tokenizer.vocabulary_size > rows:
@@ -159,15 +165,12 @@ def _check_vocabulary(checkpoint: Checkpoint, materials: Materials, name: str) -
 
 def _check_weights(store: Store, group: GroupPlan, weights: str) -> None:
     """Records of a ladder member are named by its recipe; the weights they were measured on must be these."""
-    for cell in group.cells:
-        for evaluation in cell.evaluations:
-            if store.has(cell.key, evaluation.key):
-                known = store.read(cell.key, evaluation.key)["weights"]
-                if known != weights:
-                    raise WeightsChanged(
-                        f"{group.name}: its weights are {weights[:19]}, its records were measured on {known[:19]}; "
-                        f"`pliant run {shown(store.folder)} --remeasure` sets those aside and measures again"
-                    )
+    for known in recorded_weights(store, group.cells):
+        if known != weights:
+            raise WeightsChanged(
+                f"{group.name}: its weights are {weights[:19]}, its records were measured on {known[:19]}; "
+                f"`pliant run {shown(store.folder)} --remeasure` sets those aside and measures again"
+            )
 
 
 def attempt(bench: Bench, cell: CellPlan, wanted: Sequence[EvaluationPlan], write: Write) -> None:
@@ -278,7 +281,7 @@ def _scene(bench: Bench, variant: Variant, evaluation: EvaluationPlan) -> Scene:
 def recorded_weights(store: Store, cells: Iterable[CellPlan]) -> set[str]:
     """The fingerprints of the weights that the records of `cells` were measured on."""
     return {
-        str(store.read(cell.key, evaluation.key)["weights"])
+        store.weights(cell.key, evaluation.key)
         for cell in cells
         for evaluation in cell.evaluations
         if store.has(cell.key, evaluation.key)

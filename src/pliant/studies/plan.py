@@ -8,6 +8,7 @@ from pliant.checkpoints.about import About, CheckpointError
 from pliant.checkpoints.config import read_config
 from pliant.checkpoints.hub.pins import Pinned
 from pliant.checkpoints.hub.revision import HubRevision
+from pliant.execution.labels import Labels
 from pliant.execution.table import PlannedCell
 from pliant.modifications.adapters import require_peft
 from pliant.modifications.interpolate import Interpolate
@@ -15,6 +16,7 @@ from pliant.modifications.merge import Parts
 from pliant.records.outside import clipped
 from pliant.studies.asked import asked_of, with_asked
 from pliant.studies.cells import CellPlan, cells_of, check_names, evaluation
+from pliant.studies.changes import Changes
 from pliant.studies.ladder import Ladder
 from pliant.studies.materials import MaterialSpec, markov_language, open_materials
 from pliant.studies.members import Gathered, Members, described
@@ -75,12 +77,17 @@ class Plan:
     validation: Validation | None = None
 
     def cells(self) -> list[PlannedCell]:
+        """Every cell as reports see it; cells of the same evaluations hold one mapping of them."""
+        labels: dict[tuple[tuple[str, str, str | None], ...], Mapping[str, Labels]] = {}
+
+        def evaluations(cell: CellPlan) -> Mapping[str, Labels]:
+            asked = tuple((e.key, e.kind, e.task) for e in cell.evaluations)
+            if asked not in labels:
+                labels[asked] = {e.key: e.labels for e in cell.evaluations}
+            return labels[asked]
+
         return [
-            PlannedCell(
-                cell=cell.key,
-                labels=cell.labels,
-                evaluations={e.key: e.labels for e in cell.evaluations},
-            )
+            PlannedCell(cell=cell.key, labels=cell.labels, evaluations=evaluations(cell))
             for group in self.groups
             for cell in group.cells
         ]
@@ -139,11 +146,11 @@ def _groups(
     """The groups of the trajectory `name`, whose weights and materials come from `source` (itself, unless merged)."""
     materials = open_materials(wanted)
     shared = [evaluation("pretraining-loss", {"data": materials.held_out_fingerprint}, None)]
-    asked = asked_of(spec, materials)
+    asked, changes = asked_of(spec, materials), Changes(materials=materials)
     for subject in subjects:
         # two entries of modifications may name the same cell, such as a strength in two sweeps: it is one cell
         partners = partners_of(subject, subjects, spec)
-        planned = list(cells_of(spec, name, subject, partners, materials, shared))
+        planned = list(cells_of(spec, name, subject, partners, changes, shared))
         check_names(planned)
         cells = tuple({cell.key: with_asked(cell, asked) for cell in planned}.values())
         yield GroupPlan(

@@ -9,9 +9,11 @@ from pliant.execution.engine import Engine, Observer, TaskFailure, UserError
 from pliant.execution.links import refuse_links
 from pliant.execution.local import SerialEngine
 from pliant.execution.mirrors import mirror_of, publish
+from pliant.execution.planned import write_plan
 from pliant.execution.remote import Listener, quiet
+from pliant.execution.results import write_parquet
 from pliant.execution.store import Store, StoreError
-from pliant.execution.table import Table, read_table, write_parquet, write_plan
+from pliant.execution.table import Table, read_table
 from pliant.execution.writing import naming_what_stops_writing
 from pliant.modifications.merge import parts_weights
 from pliant.studies.downloads import room_for

@@ -17,7 +17,7 @@ from pliant.records.numerics import Numerics
 from pliant.studies.cells import CellPlan
 from pliant.studies.cost import Cost, machine_factor
 from pliant.studies.downloads import download_tasks
-from pliant.studies.group import GroupJob, missing
+from pliant.studies.group import GroupJob, unfinished
 from pliant.studies.plan import GroupPlan, Plan
 from pliant.studies.work import SegmentJob
 
@@ -49,8 +49,8 @@ def schedule(plans: Sequence[Plan]) -> Schedule:
     tasks: list[Task] = []
     cells_missing = 0
     for plan in plans:
-        store = Store(plan.folder)
-        todo = [(group, [c for c in group.cells if missing(store, c)]) for group in plan.groups]
+        there = Store(plan.folder).listing()
+        todo = [(group, unfinished(group.cells, there)) for group in plan.groups]
         todo = [(group, cells) for group, cells in todo if cells]
         segments = _segment_tasks(todo, plan, factor)
         made = {task.key for task in segments} | {str(place) for place in plan.revisions}

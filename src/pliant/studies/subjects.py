@@ -10,7 +10,7 @@ from pliant.checkpoints.hub.revision import HubRevision
 from pliant.checkpoints.trajectory import Member
 from pliant.checkpoints.weights import stored_fingerprint
 from pliant.data.corpora import CorpusName
-from pliant.execution.table import Labels
+from pliant.execution.labels import Labels
 from pliant.modifications.merge import Part, Parts
 from pliant.records.identity import Json, digest
 from pliant.records.units import format_tokens

@@ -13,7 +13,7 @@ from pliant.modifications.interpolate import Interpolate
 from pliant.modifications.noise import Noise
 from pliant.modifications.wanda import PASSES, Wanda
 from pliant.records.numerics import Numerics
-from pliant.studies.cells import Modification
+from pliant.studies.changes import Modification
 from pliant.studies.evaluation_spec import ChoicesSpec, EvaluationSettings, HarnessSpec
 from pliant.studies.ladder import Ladder
 from pliant.studies.materials import markov_language

@@ -1,0 +1,62 @@
+"""The rows of a table, held so that a study of a hundred thousand cells fits into memory."""
+
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any, overload
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """One record: the parts of what all its rows share, later ones before earlier, and the values of each row by name.
+
+    Parts and names are common to many records, and kept once.
+    """
+
+    shared: tuple[Row, ...]
+    own: tuple[tuple[str, Any], ...]
+    names: tuple[str, ...]
+    values: tuple[tuple[Any, ...], ...]
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The rows, each whole."""
+        together: dict[str, Any] = {}
+        for part in self.shared:
+            together.update(part)
+        together.update(self.own)
+        for values in self.values:
+            yield {**together, **dict(zip(self.names, values, strict=True))}
+
+
+class Rows(Sequence[Row]):
+    """The rows of `records`, made as they are asked for."""
+
+    __slots__ = ("_ends", "records")
+
+    def __init__(self, records: Sequence[Found]) -> None:
+        self.records = records
+        self._ends = list(accumulate(len(record.values) for record in records))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __iter__(self) -> Iterator[Row]:
+        for record in self.records:
+            yield from record.rows()
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Row, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Row | tuple[Row, ...]:
+        if isinstance(index, slice):
+            return tuple(self[place] for place in range(*index.indices(len(self))))
+        place = range(len(self))[index]
+        record = bisect_right(self._ends, place)
+        before = self._ends[record - 1] if record else 0
+        return list(self.records[record].rows())[place - before]
