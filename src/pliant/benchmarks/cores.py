@@ -19,7 +19,7 @@ TARGET = 1.85
 def measure(scale: Scale, tell: Tell) -> Row:
     """Seconds of `pliant run --workers 1` over those of `--workers 2`, the start of the workers and the report in."""
     smoke = scale == "smoke"
-    rounds, size = (1, 0.01) if smoke else (2, 0.6)
+    rounds, size = (1, 0.01) if smoke else (2, 1.0)
     spec = english_study(scale=size)
     if smoke:
         spec = spec.model_copy(update={"modifications": spec.modifications[:1]})

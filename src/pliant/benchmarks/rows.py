@@ -42,7 +42,7 @@ BENCHMARKS = {
     "study": Benchmark(
         module="study", title="whole study against the script of it", needs=("accelerate",), minutes=6.0
     ),
-    "cores": Benchmark(module="cores", title="two cores against one, a whole study", minutes=4.0),
+    "cores": Benchmark(module="cores", title="two cores against one, a whole study", minutes=12.0),
     "growth": Benchmark(
         module="growth", title="growth with cells, tokens and parameters; overhead of a cell", minutes=3.0
     ),

@@ -65,7 +65,6 @@ def read_table(folder: Path) -> Table:
                     error=str(run["error"]),
                 )
             )
-    settings_file = folder / "study.yaml"
     return Table(
         folder=folder,
         study=study,
@@ -73,11 +72,13 @@ def read_table(folder: Path) -> Table:
         planned=sum(len(cell.evaluations) for cell in cells),
         missing=missing,
         failed=tuple(failed),
-        settings=insisting(lambda: settings_file.read_text(encoding="utf-8", errors="replace"))
-        if settings_file.is_file()
-        else "",
+        settings=_settings(folder / "study.yaml"),
         notes=notes,
     )
+
+
+def _settings(file: Path) -> str:
+    return insisting(lambda: file.read_text(encoding="utf-8", errors="replace")) if file.is_file() else ""
 
 
 class _Reader:

@@ -1,7 +1,9 @@
 """Files written beside the computation: the disk confirms many at once while the next cell is measured."""
 
 from collections import deque
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self, final
@@ -10,8 +12,10 @@ from pliant.execution.writing import Write, write_atomically
 
 WRITERS = 8
 """A disk confirms one write in milliseconds and eight of different files in hardly more: 2.5 against 0.2 ms each."""
-WAITING = 64
-"""No more files wait than this: what a kill can lose, and what is held in memory."""
+WAITING = 32
+"""No more cells wait with their files than this: what a kill can lose, and what is held in memory."""
+_File = tuple[Path, str, bool]
+"""Path, text, and whether the disk must confirm it."""
 
 
 @final
@@ -37,6 +41,30 @@ class WriteBehind:
         Raises:
             OSError: an earlier one could not be written.
         """
+        self._take([(path, text, lasting)])
+
+    @contextmanager
+    def together(self) -> Iterator[Write]:
+        """Within, the files that are written are gathered; they are taken at its end, for one thread to write.
+
+        Raises:
+            OSError: an earlier one could not be written.
+        """
+        files: list[_File] = []
+
+        def gather(path: Path, text: str, *, lasting: bool = True) -> None:
+            files.append((path, text, lasting))
+
+        try:
+            yield gather
+        finally:
+            self._take(files)
+
+    def _take(self, files: Sequence[_File]) -> None:
         while self._waiting and (self._waiting[0].done() or len(self._waiting) >= WAITING):
             self._waiting.popleft().result()
-        self._waiting.append(self._pool.submit(self._write, path, text, lasting=lasting))
+        self._waiting.append(self._pool.submit(self._write_each, files))
+
+    def _write_each(self, files: Sequence[_File]) -> None:
+        for path, text, lasting in files:
+            self._write(path, text, lasting=lasting)

@@ -4,7 +4,7 @@ import hashlib
 import os
 import platform
 import re
-import uuid
+from functools import cache
 from typing import Literal
 
 _OWNED = re.compile(r"\.part-[0-9a-f]{32}-(?P<host>[0-9a-f]{8})-(?P<process>[1-9]\d{0,8})(\.\w+)?")
@@ -15,12 +15,12 @@ Writer = Literal["gone", "here", "elsewhere"]
 
 def part_name(suffix: str = "") -> str:
     """A name that no other file or folder has, for what becomes whole under its own name by one rename."""
-    return f".part-{uuid.uuid4().hex}-{_host()}-{os.getpid()}{suffix}"
+    return f".part-{os.urandom(16).hex()}-{_host()}-{os.getpid()}{suffix}"
 
 
 def doomed_name() -> str:
     """A name for what is being deleted: whoever finds it may go on with that."""
-    return f".part-{uuid.uuid4().hex}"
+    return f".part-{os.urandom(16).hex()}"
 
 
 def writer_of(name: str) -> Writer:
@@ -33,6 +33,7 @@ def writer_of(name: str) -> Writer:
     return "here" if _lives(int(found["process"])) else "gone"
 
 
+@cache
 def _host() -> str:
     return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 

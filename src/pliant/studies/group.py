@@ -79,7 +79,8 @@ def measure_group(job: GroupJob, progress: Progress) -> None:
     with written_behind(job) as write:
         for done, cell in enumerate(todo):
             if wanted := missing(store, cell):  # another runner may have been here meanwhile
-                attempt(bench, cell, wanted, write)
+                with write.together() as gathered:
+                    attempt(bench, cell, wanted, gathered)
             progress((done + 1) / len(todo), {"cells": float(done + 1)})
 
 
