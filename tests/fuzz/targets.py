@@ -3,7 +3,7 @@
 import json
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +21,7 @@ from pliant.checkpoints.weights import in_safetensors, stored_tensors
 from pliant.data.chat import ChatError, render
 from pliant.data.samples import Columns, SampleError, check_unicode, sample_of
 from pliant.data.table_files import rows_of
+from pliant.data.tokenizers import open_tokenizer
 from pliant.evaluation.choices import ItemError, read_items
 from pliant.execution.store import StoreError
 from pliant.execution.table import read_table
@@ -276,7 +277,7 @@ def chat(data: bytes) -> None:
     sample = sample_of(given["row"], Columns())
     check_unicode(sample)
     template = given.get("template")
-    tokenizer: Any = SimpleNamespace(name="t", backend=_Backend(chat_template=str(template)))
+    tokenizer = replace(open_tokenizer("bytes"), name="t", backend=_Backend(chat_template=str(template)))
     for kind in ("default", "model"):
         shown = render(sample.messages, kind, tokenizer)  # type: ignore[arg-type]
         assert all(0 <= start <= stop <= len(shown.text) for start, stop in shown.responses)

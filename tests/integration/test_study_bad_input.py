@@ -197,7 +197,7 @@ def test_a_disk_that_fills_up_loses_nothing(room_for: int, tmp_path: Path, monke
 
     monkeypatch.setattr(os, "replace", full)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pliant.studies.runner.write_parquet", lambda *_: None)
+        patch.setattr("pliant.studies.runner.write_parquet", lambda table, path: path)
         table, failures, _ = run(tiny(), tmp_path / "study")
     monkeypatch.undo()
     errors = {failure.error for failure in failures if failure.attempts}

@@ -156,7 +156,7 @@ def test_which_template(tokenizer):
     [
         (CHATML.replace("m.content + '<|im_end|>' }}{% endgen", "'<|im_end|>' }}{% endgen"), "drops the answer"),
         (CHATML.replace("{{ m.content + '<|im_end|>' }}", "{{ m.content[:3] }}"), "does not contain 'So it was.'"),
-        (INST.replace("m.role == 'user'", "m.role == 'human'"), "refuses a conversation of user, assistant"),
+        (INST.replace("m.role == 'user'", "m.role == 'human'"), "refuses a conversation of .?user, assistant"),
         ("{% for m in messages %", "refuses a conversation"),
     ],
 )

@@ -203,7 +203,7 @@ def test_a_config_that_cannot_be_read_is_named(content_: str, tmp_path: Path):
     folder = save_checkpoint(tmp_path / "theirs")
     (folder / "config.json").write_text(content_)
     spec = of_checkpoints(folder, held_out={"tokens": 512, "task_rows": 16})
-    with pytest.raises(CheckpointError, match=r"config.json cannot be read"):
+    with pytest.raises(CheckpointError, match=r"config.json (cannot be read|holds a list, expected an object)"):
         cells(spec, tmp_path / "study")
 
 

@@ -356,7 +356,12 @@ def test_a_report_from_python_is_given_claims_and_stand_ins(
     claimed: StudyRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     given: dict[str, Any] = {}
-    monkeypatch.setattr("pliant.api.write_report", lambda tables, out, **settings: given.update(settings))
+
+    def written(tables: Any, out: Path, **settings: Any) -> Path:
+        given.update(settings)
+        return out
+
+    monkeypatch.setattr("pliant.api.write_report", written)
     Results(tables=(table(tiny()),)).report(tmp_path / "report.html", notes=["Mine."])
     assert given["notes"] == ("Mine.", "A note.", "Stands in: seeds: one (unknown).")
     assert [result.text for result in given["expectations"]] == ["It agrees"]

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from pliant.execution import write_behind
 from pliant.execution.write_behind import WAITING, WriteBehind
 from pliant.execution.writing import write_atomically
 
@@ -41,15 +40,14 @@ def test_an_error_in_between_is_told_first_and_what_was_handed_over_is_kept(tmp_
     assert (tmp_path / "a.json").read_text() == "{}"
 
 
-def test_no_more_than_so_many_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_no_more_than_so_many_wait(tmp_path: Path):
     written = []
 
     def counting(path: Path, text: str, *, lasting: bool) -> None:
         write_atomically(path, text, lasting=lasting)
         written.append(path)
 
-    monkeypatch.setattr(write_behind, "write_atomically", counting)
-    with WriteBehind() as write:
+    with WriteBehind(counting) as write:
         for number in range(2 * WAITING):
             write(tmp_path / f"{number}.json", "{}")
             assert number + 1 - len(written) <= WAITING + 1

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from pliant.benchmarks.outcome import Outcome
 from pliant.benchmarks.table import COLUMNS, cells, conditions, remarks, summary
@@ -24,20 +24,19 @@ def show(outcomes: Sequence[Outcome], absent: Sequence[str], screen: Console) ->
     if outcomes and not smoke:
         screen.print(summary(outcomes), style="bold", highlight=False)
     for note in (note for outcome in outcomes for note in remarks(outcome.row)):
-        screen.print(escape(note), style="dim", highlight=False)
+        screen.print(Text(note), style="dim", highlight=False)
     for line in (*(f"not measured: {line}" for line in absent), *conditions(outcomes)):
-        screen.print(escape(line), highlight=False)
+        screen.print(Text(line), highlight=False)
 
 
 def _grid(outcomes: Sequence[Outcome], title: str) -> Table:
     """The work is a line of its own above its cases: as a column it would leave too little for them."""
-    grid = Table(title=escape(title), box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    grid = Table(title=Text(title), box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in COLUMNS[1:]:
         grid.add_column(SHORT.get(name, name), no_wrap=name in ("found", "target", ""))
     for outcome in outcomes:
-        grid.add_row(f"[bold]{escape(outcome.row.work)}[/]")
+        grid.add_row(Text(outcome.row.work, style="bold"))
         for _, *line in cells(outcome.row):
-            marked = (f"[{COLOURS[text]}]{text}[/]" if text in COLOURS else escape(text) for text in line)
-            grid.add_row(*marked)
+            grid.add_row(*(Text(text, style=COLOURS.get(text, "")) for text in line))
         grid.add_section()
     return grid

@@ -82,6 +82,8 @@ def _weight_files(folder: Path) -> list[Path]:
         named = set(parse_json(index.read_bytes())["weight_map"].values())
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{index} is no index of shards (damaged or cut short); fetch it again") from error
+    if not named:
+        raise CheckpointError(f"{index} names no shard at all; fetch it again")
     if elsewhere := [name for name in named if not is_plain_name(name)]:
         raise CheckpointError(
             f"{index} names the shard {clipped(min(elsewhere, key=repr))}; expected names of files beside it: "

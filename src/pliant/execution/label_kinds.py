@@ -3,7 +3,9 @@
 from collections.abc import Callable, Mapping
 
 from pliant.records.outside import is_shown_name, is_text
-from pliant.records.units import MOST_TOKENS
+
+LARGEST = 1e100
+"""Beyond any token budget, rate or strength; small enough to compute with."""
 
 
 def is_plain_label(value: object) -> bool:
@@ -12,7 +14,7 @@ def is_plain_label(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and -MOST_TOKENS < value < MOST_TOKENS
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and -LARGEST < value < LARGEST
 
 
 def _is_positive(value: object) -> bool:

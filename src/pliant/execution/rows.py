@@ -4,6 +4,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from operator import eq
 from typing import Any, overload
 
 Row = Mapping[str, Any]
@@ -39,6 +40,9 @@ class Rows(Sequence[Row]):
     def __init__(self, records: Sequence[Found]) -> None:
         self.records = records
         self._ends = list(accumulate(len(record.values) for record in records))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and len(self) == len(other) and all(map(eq, self, other))
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0

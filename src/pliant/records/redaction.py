@@ -9,11 +9,11 @@ _SHORTEST = 8
 _FORMS = (
     # user:password@ of an address
     (re.compile(r"(?<=://)[^\s/@'\"]+@"), "***@"),
+    # headers
+    (re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{6,}", re.IGNORECASE), r"\1 ***"),
     # tokens that begin with the name of who gave them
     (re.compile(r"\b(hf_|api_org_|gh[pousr]_|github_pat_|glpat-|sk-|xox[abp]-)[A-Za-z0-9_-]{8,}"), r"\1***"),
     (re.compile(r"\b(AKIA|ASIA)[A-Z0-9]{12,}"), r"\1***"),
-    # headers
-    (re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{6,}", re.IGNORECASE), r"\1 ***"),
     # signed addresses
     (
         re.compile(
