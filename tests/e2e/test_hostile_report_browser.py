@@ -1,5 +1,6 @@
 """A study whose every name is an attack, in a real browser: the names are text, and nothing else happens."""
 
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,10 +48,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     plan = json.loads((folder / "plan.json").read_text())
     plan["notes"] = list(NAMES)
-    lost = plan["cells"][-1]
-    for evaluation in lost["evaluations"]:
-        (folder / "records" / lost["cell"] / f"{evaluation}.json").unlink()
-    (folder / "records" / lost["cell"] / "run.json").write_text(json.dumps({"error": CLOSING + IMAGE, "attempts": 2}))
+    lost, _, asked = plan["cells"][-1]
+    for evaluation in plan["evaluations"][asked]:
+        (folder / "records" / lost / f"{evaluation}.json").unlink()
+    (folder / "records" / lost / "run.json").write_text(json.dumps({"error": CLOSING + IMAGE, "attempts": 2}))
     (folder / "plan.json").write_text(json.dumps(plan))
     (folder / "study.yaml").write_text(f"study: x\n# {CLOSING}{IMAGE}{LINK}\n")
     write_report([read_table(folder)], folder / "report.html", title=CLOSING, notes=NAMES)
@@ -95,8 +96,6 @@ def test_the_names_are_shown_as_they_are(page: Page) -> None:
     text = page.locator("body").inner_text()
     for name in (SCRIPT, CLOSING, LINK, IMAGE):
         assert name in text
-    svg = page.eval_on_selector_all(".plot svg text", "all => all.map((t) => t.textContent).join(' ')")
-    assert any(name in svg for name in NAMES)  # also where plotly writes them
 
 
 def test_a_clicked_point_names_them_as_text(page: Page) -> None:
@@ -115,7 +114,7 @@ def test_a_clicked_point_names_them_as_text(page: Page) -> None:
 
 
 def test_the_terminal_shows_them_as_text_too(folder: Path) -> None:
-    with Console(width=300, record=True, file=(folder / "terminal.txt").open("w"), markup=False) as screen:
+    with Console(width=300, record=True, file=io.StringIO(), markup=False) as screen:
         show(summarise([read_table(folder)]), screen, every_rate=True)
     said = screen.export_text()
     assert "[/red]" in said

@@ -68,9 +68,9 @@ class Payload:
 
 def test_a_pickle_is_not_opened_and_if_it_may_be_only_its_tensors(saved: Path, harm: Path) -> None:
     (saved / "model.safetensors").unlink()
-    (saved / "pytorch_model.bin").write_bytes(pickle.dumps(Payload(harm)))
+    (saved / "pytorch_model.bin").write_bytes(pickle.dumps(Payload(harm), protocol=2))  # torch's own
     refused(lambda: open_checkpoint(saved), "holds pickled weights, which can run code when opened")
-    refused(lambda: open_checkpoint(saved, allow_pickle=True), "does not open as a causal language model")
+    refused(lambda: open_checkpoint(saved, allow_pickle=True), "hold more than tensors, which would run code")
     assert not harm.exists()
 
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import yaml
 from typer.testing import CliRunner
@@ -37,4 +38,15 @@ def test_a_run_in_a_folder_of_schema_1_has_nothing_to_do_and_changes_no_record(t
     table, failures, started = run(read_study(folder / "study.yaml"), folder)
     assert (table.missing, failures, started) == (0, [], [])
     assert {path: path.read_bytes() for path in records(folder)} == before
-    assert settings.items() <= yaml.safe_load((folder / "study.yaml").read_text()).items()
+    now = yaml.safe_load((folder / "study.yaml").read_text())
+    assert _filled(settings, now) == now
+
+
+def _filled(old: Any, now: Any) -> Any:
+    """`old` with what `now` knows besides it, which must be nothing that was asked for: None, no, or nothing at all."""
+    if isinstance(old, dict):
+        more = {name: value for name, value in now.items() if name not in old and not value}
+        return {name: _filled(value, now[name]) for name, value in old.items()} | more
+    if isinstance(old, list) and len(old) == len(now):
+        return [_filled(*pair) for pair in zip(old, now, strict=True)]
+    return old

@@ -30,7 +30,9 @@ modifications:
 def planted(hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LoopbackHub:
     """Two revisions of a private repository, at an address with a password, for those who have the token."""
     for number in (1, 2):
-        hub.add("tiny/run", f"step{number}000-tokens{number}B", folder=save_checkpoint(tmp_path / f"{number}"))
+        hub.add(
+            "tiny/run", f"step{number}000-tokens{number}B", folder=save_checkpoint(tmp_path / f"{number}", seed=number)
+        )
     hub.private.add("tiny/run")
     hub.tokens.add(TOKEN)
     monkeypatch.setenv("HF_TOKEN", TOKEN)

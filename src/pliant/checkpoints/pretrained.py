@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from pliant.checkpoints.about import CheckpointError
@@ -35,6 +36,11 @@ def from_pretrained(folder: Path, *, allow_pickle: bool, trust_remote_code: bool
     except SafetensorError as error:
         raise CheckpointError(
             f"{folder}: model.safetensors is damaged or cut short ({error}); fetch it again"
+        ) from error
+    except UnpicklingError as error:
+        raise CheckpointError(
+            f"{folder}: its pickled weights hold more than tensors, which would run code; convert them to safetensors "
+            "where they come from"
         ) from error
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
         raise CheckpointError(_why_not(folder, error, trust_remote_code)) from error

@@ -55,4 +55,5 @@ def transfers() -> Iterator["Listener"]:
     try:
         yield heard
     finally:
-        bar.stop()
+        if bar.live.is_started:  # stopping what was never begun would print an empty line
+            bar.stop()

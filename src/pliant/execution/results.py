@@ -29,13 +29,24 @@ def write_parquet(table: Table, path: Path) -> Path:
     }
     schema = pyarrow.schema(list(kinds.items()))
     temporary = path.with_name(part_name(path.suffix))
-    with pyarrow.parquet.ParquetWriter(temporary, schema) as writer:
-        rows = iter(table.rows)
+    try:
+        _write(table.rows, temporary, schema)
+        insisting(lambda: temporary.replace(path))
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return path
+
+
+def _write(table_rows: Sequence[Row], path: Path, schema: Any) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetWriter(path, schema) as writer:
+        rows = iter(table_rows)
         while some := list(islice(rows, AT_ONCE)):
             columns = {name: _column(some, name, schema.field(name).type) for name in schema.names}
             writer.write_table(pyarrow.table(columns, schema=schema))
-    insisting(lambda: temporary.replace(path))
-    return path
 
 
 def _column(rows: Sequence[Row], name: str, kind: Any) -> Any:
