@@ -13,12 +13,14 @@ from typer.testing import CliRunner
 
 from old_study import copy_of_schema_1, records
 from pliant.cli import app
+from pliant.execution.compacted import COMPACTED
+from pliant.execution.compaction import compact
 from pliant.execution.fsck import survey
 from pliant.execution.store import Store
 from pliant.studies import settling
 from pliant.studies.fsck import examine, repair
 from pliant.studies.study_file import read_study
-from tiny_studies import run
+from tiny_studies import run, tiny
 
 
 @pytest.fixture
@@ -217,3 +219,16 @@ def test_two_repairs_of_one_place_keep_both(folder: Path):
 def test_a_folder_that_is_no_study_is_refused(tmp_path: Path):
     done = CliRunner().invoke(app, ["fsck", str(tmp_path)])
     assert "is not a study folder" in str(done.exception)
+
+
+def test_a_compacted_study_is_looked_through_too(tmp_path: Path):
+    folder = tmp_path / "study"
+    run(tiny(), folder)
+    before = examine(folder)
+    compact(folder)
+    after = examine(folder)
+    assert after.problems == ()
+    assert (after.records, after.missing, after.with_checksum) == (before.records, 0, before.with_checksum)
+    (folder / COMPACTED).write_bytes((folder / COMPACTED).read_bytes()[:-100])
+    (problem,) = examine(folder).problems
+    assert (problem.kind, problem.path, problem.remedy) == ("damaged record", COMPACTED, "hand")

@@ -3,10 +3,11 @@
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from pliant.execution.compacted import COMPACTED, compacted
 from pliant.execution.store import RUN_FILE, Store
 from pliant.execution.writing import read_text
 from pliant.records.identity import SCHEMA_VERSION, digest
@@ -56,7 +57,28 @@ def survey(store: Store) -> Survey:
                 found.problems += _of_run_file(store, file)
             else:
                 _add_record(store, file, found, origins)
+    _add_compacted(store, found, origins)
     return found
+
+
+def _add_compacted(store: Store, found: Survey, origins: dict[str, Origin]) -> None:
+    """The records that a compacted study holds in one file, from which none is moved: that is undone first."""
+    file = store.folder / COMPACTED
+    undo = f"`pliant compact {store.folder} --undo` writes its files again, for `pliant fsck` to move"
+    try:
+        whole = compacted(store.folder)
+        for cell, (_, names) in whole.names.items() if whole is not None else ():
+            for name in names:
+                text = whole.text(cell, name) if whole is not None else None
+                if f"{name}.json" == RUN_FILE or text is None:
+                    continue
+                problem = _add_text(store, text, (cell, name), file, found, origins)
+                if problem is not None:
+                    what = f"records/{cell}/{name}.json: {problem.what}; {undo}"
+                    found.problems.append(replace(problem, what=what, remedy="hand"))
+    except (OSError, ValueError) as error:  # of pyarrow, which has no other
+        what = f"it cannot be read ({error}); take it from a copy of the folder"
+        found.problems.append(_problem(store, "damaged record", file, what, "hand"))
 
 
 def _inside(folder: Path) -> Iterator[Path]:
@@ -79,24 +101,37 @@ def _of_run_file(store: Store, file: Path) -> Iterator[Problem]:
 
 def _add_record(store: Store, file: Path, found: Survey, origins: dict[str, Origin]) -> None:
     try:
-        record = checked_record(read_text(file))
-        newer = int(record["schema"]) > SCHEMA_VERSION
-        place = None if newer else place_of(record)
+        text = read_text(file)
     except PermissionError:  # told with the permissions
         return
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError) as error:
         found.problems.append(_problem(store, "damaged record", file, f"{error}", "aside"))
         return
+    if (problem := _add_text(store, text, (file.parent.name, file.stem), file, found, origins)) is not None:
+        found.problems.append(problem)
+
+
+def _add_text(
+    store: Store, text: str, at: tuple[str, str], file: Path, found: Survey, origins: dict[str, Origin]
+) -> Problem | None:
+    """Take the record `text`, which lies at the cell and evaluation `at`, in `file`; what is wrong with it, if so."""
+    try:
+        record = checked_record(text)
+        newer = int(record["schema"]) > SCHEMA_VERSION
+        place = None if newer else place_of(record)
+    except (ValueError, KeyError, TypeError) as error:
+        return _problem(store, "damaged record", file, f"{error}", "aside")
     if newer:
         what = f"schema {record['schema']}, this release reads up to {SCHEMA_VERSION}; upgrade pliant"
-        found.problems.append(_problem(store, "newer record", file, what, "hand"))
-    elif place != (file.parent.name, file.stem):
+        return _problem(store, "newer record", file, what, "hand")
+    if place != at:
         what = f"what is in it belongs at records/{'/'.join(place or ())}.json"
-        found.problems.append(_problem(store, "misplaced record", file, what, "aside"))
-    else:
-        found.weights[place] = str(record["weights"])
+        return _problem(store, "misplaced record", file, what, "aside")
+    if at not in found.weights:  # a compacted study that grew may have a record in both forms
+        found.weights[at] = str(record["weights"])
         found.with_checksum += "checksum" in record
         _add_origin(record, str(file.relative_to(store.folder)), found, origins)
+    return None
 
 
 def _add_origin(record: dict[str, Any], path: str, found: Survey, origins: dict[str, Origin]) -> None:
