@@ -17,6 +17,10 @@ DTYPES = FLOATING | {"I64": torch.int64, "I32": torch.int32, "U8": torch.uint8, 
 """The dtypes read here, by their names in safetensors files."""
 
 
+AT_ONCE = 1 << 19
+"""Numbers that are converted at once: with their fp32 form they fit into a core's cache."""
+
+
 @final
 class OpenFile:
     """A file that stays open while anything may read from it, so that its folder can be deleted meanwhile."""
@@ -43,6 +47,24 @@ class OpenFile:
             CheckpointError: the file ends before it.
         """
         self._file.seek(place.start)
+        self._read_next(tensor)
+
+    def read_converted(self, tensor: Tensor, place: StoredTensor) -> None:
+        """Fill `tensor`, contiguous, with the numbers at `place` in its own dtype, some at a time: what is stored is
+        never in memory whole, and is converted while it is in the cache.
+
+        Raises:
+            CheckpointError: the file ends before it.
+        """
+        self._file.seek(place.start)
+        flat = tensor.detach().view(-1)
+        some = torch.empty(min(AT_ONCE, flat.numel()), dtype=DTYPES[place.dtype])
+        for begin in range(0, flat.numel(), AT_ONCE):
+            part = some[: flat.numel() - begin]
+            self._read_next(part)
+            flat[begin : begin + AT_ONCE].copy_(part)
+
+    def _read_next(self, tensor: Tensor) -> None:
         rest = tensor.detach().reshape(-1).view(torch.uint8).numpy().data
         while rest:  # one call reads at most 2 GB
             count = self._file.readinto(rest)
@@ -74,7 +96,7 @@ class StoredWeights(Mapping[str, Tensor]):
         if tensor.dtype == DTYPES[place.dtype] and tensor.device.type == "cpu":
             self.files[place.file].read_into(tensor, place)
         else:
-            tensor.copy_(self.files[place.file].read(place))
+            self.files[place.file].read_converted(tensor, place)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.places)
