@@ -284,6 +284,7 @@ def test_workers_stay_warm_have_their_threads_and_end(tmp_path: Path, monkeypatc
     assert wait_until(lambda: not any(runs_still(pid) for pid in pids(tmp_path)))
 
 
+@pytest.mark.slow  # starting a cluster takes what other work on the machine leaves
 def test_on_ray_order_failures_deaths_and_threads(ray: RayEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """What the other tests ask of each engine, in one run of Ray's."""
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
