@@ -13,6 +13,7 @@ import typer
 
 from pliant.cli.progress import Log
 from pliant.cli.remotes import study_folder
+from pliant.cli.running import begin_workers, run_and_watch
 from pliant.records.units import MARGIN_NATS
 
 
@@ -39,6 +40,8 @@ def command(
     write_study: Path | None = typer.Option(None, help="Write one of the studies as YAML to this file, and stop."),
     study: Which = typer.Option(Which.english, help="Which study --write-study writes."),
 ) -> None:
+    if write_study is None:
+        begin_workers(workers, *(Path(out, name.value) for name in Which))
     from pliant.studies.demo import english_study, markov_study, sibling_study
     from pliant.studies.spec import SpecError
 
@@ -54,7 +57,6 @@ def command(
         _write(write_study, studies[study])
         return
     from pliant.cli.outcome import conclude
-    from pliant.cli.running import run_and_watch
     from pliant.studies.demo import NO_CONTROL_NOTE, NOTES, SCALED_NOTE
 
     place = study_folder(out)

@@ -9,6 +9,7 @@ import typer
 
 from pliant.cli.progress import Log
 from pliant.cli.remotes import study_folder
+from pliant.cli.running import begin_workers, run_and_watch
 
 
 def command(
@@ -27,7 +28,7 @@ def command(
     workers: int | None = typer.Option(None, help="Worker processes; by default one a core, 0 for none."),
     log: Log = typer.Option(Log.auto, help="jsonl: progress as JSON lines on standard output."),
 ) -> None:
-    from pliant.cli.running import run_and_watch
+    begin_workers(workers, out)
     from pliant.studies.spec import SpecError
     from pliant.studies.study_file import parse_study
 

@@ -24,6 +24,7 @@ from pliant.cli import checkpoints
 from pliant.cli.engines import EngineName, engine_of
 from pliant.cli.progress import Log, clock, fetching
 from pliant.cli.remotes import study_folder
+from pliant.cli.running import begin_workers, quiet_libraries, run_and_watch
 from pliant.records.units import MARGIN_NATS
 
 if TYPE_CHECKING:
@@ -74,15 +75,14 @@ def command(
     write_study: Path | None = typer.Option(None, help="Write the study of --recipe as YAML to this file, and stop."),
     as_json: bool = typer.Option(False, "--json", help="Print the summary (or the dry run) as JSON."),
 ) -> None:
-    from pliant.cli.running import quiet_libraries
-
     quiet_libraries()
+    if engine is EngineName.local and not dry_run and write_study is None:
+        begin_workers(workers, out, study)
     from pliant.api import recipe as open_recipe
     from pliant.api import study as open_study
     from pliant.cli.outcome import conclude
     from pliant.cli.recipes import show_estimate
     from pliant.cli.recipes import write_study as write
-    from pliant.cli.running import run_and_watch
 
     _check(study, recipe, dry_run, write_study, _adding(extend_grids, precision), batch_tokens)
     _check_allowed(recipe, {"--allow-pickle": allow_pickle, "--trust-remote-code": trust_remote_code})

@@ -10,6 +10,7 @@ import typer
 from pliant.cli.checkpoints import listing
 from pliant.cli.progress import Log, clock, fetching, observer
 from pliant.cli.remotes import transfers
+from pliant.execution.starting import warm_up
 
 if TYPE_CHECKING:
     from pliant.checkpoints.hub.pins import Pinned
@@ -25,6 +26,17 @@ def quiet_libraries() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def begin_workers(workers: int | None, *places: str | Path | None) -> None:
+    """Let workers of this machine import their libraries while a new study is planned.
+
+    Where one of `places` holds a study already it may be finished, and whether it needs workers is known when it is
+    planned; then they begin as others do.
+    """
+    quiet_libraries()
+    if workers != 0 and not any(place is not None and Path(place, "study.yaml").exists() for place in places):
+        warm_up()
 
 
 def run_and_watch(
@@ -66,6 +78,8 @@ def run_and_watch(
             more = fetching(schedule.download_bytes)
             line = f"{todo:,} of {total:,} cells to measure, about {about} on {lanes} worker(s){more}: {where}"
             typer.echo(line, err=True)
+        if schedule.tasks and chosen == HERE and workers != 0:
+            warm_up()
         return observer(schedule, log, lanes)
 
     with listing() as progress, transfers() as transfer:

@@ -17,6 +17,7 @@ from typing import Any
 
 from pliant.execution.engine import Event, Lane, Observer, ProcessDied, Task, TaskFailure, UserError, Work
 from pliant.execution.queue import Queue
+from pliant.execution.starting import context_for, thread_environment
 from pliant.records.redaction import redacted
 
 PROGRESS_SECONDS = 0.2
@@ -91,11 +92,11 @@ class LocalEngine:
 
 
 class Worker:
-    """A spawned process, the lane it serves, the pipe to it, and the task it is busy with."""
+    """A process, the lane it serves, the pipe to it, and the task it is busy with."""
 
     def __init__(self, work: Work, threads: int, lane: Lane) -> None:
         self.lane = lane
-        context = multiprocessing.get_context("spawn")
+        context = context_for(threads)
         self.pipe, theirs = context.Pipe()
         with thread_environment(threads), _own_start(work):
             self.process: BaseProcess = context.Process(target=_serve, args=(theirs, work), daemon=True)
@@ -117,19 +118,6 @@ class Worker:
         self.process.join(timeout=5)
         if self.process.is_alive():
             self.process.kill()
-
-
-@contextlib.contextmanager
-def thread_environment(threads: int) -> Any:
-    """Set the thread counts a child inherits: numeric libraries read them once, on import."""
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, str(threads)))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
 
 
 @contextlib.contextmanager

@@ -12,11 +12,11 @@ from pliant.execution.clusters import Cluster, SubmissionError, log_of
 from pliant.execution.engine import Event, Observer, Task, TaskFailure, UserError, Work, critical_path, dependants
 from pliant.execution.fetcher import Fetcher
 from pliant.execution.flight import Flight, take_over
-from pliant.execution.local import thread_environment
 from pliant.execution.packing import JOB_SECONDS, followed, pack
 from pliant.execution.parcel import Parcel
 from pliant.execution.parcel_files import ParcelFiles, TaskReport
 from pliant.execution.queue import Queue
+from pliant.execution.starting import thread_environment
 
 REFUSALS = 30
 """A cluster that has taken jobs may refuse for a while: a full queue, a controller that restarts."""

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import stdtrit
-from scipy.stats import binomtest
+from scipy.special import bdtr, stdtrit
 
 from pliant.statistics.estimate import CONFIDENCE
 from pliant.statistics.proportion import clopper_pearson
@@ -64,7 +63,7 @@ def paired_difference(first: Sequence[float], second: Sequence[float]) -> Paired
         return PairedDifference(difference=_mean(a - b), first_only=None, second_only=None, p=None)
     first_only, second_only = int((a > b).sum()), int((b > a).sum())
     differ = first_only + second_only
-    p = float(binomtest(first_only, differ, 0.5).pvalue) if differ else 1.0
+    p = min(1.0, 2 * float(bdtr(min(first_only, second_only), differ, 0.5))) if differ else 1.0
     return PairedDifference(difference=_mean(a - b), first_only=first_only, second_only=second_only, p=p)
 
 

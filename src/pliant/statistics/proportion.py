@@ -1,6 +1,6 @@
 """A share of n independent yes-or-no outcomes, with its exact interval."""
 
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from pliant.statistics.estimate import CONFIDENCE
 
@@ -18,6 +18,6 @@ def clopper_pearson(successes: float, n: int) -> tuple[float, float]:
     if not 0 <= successes <= n or n == 0:
         raise ValueError(f"{successes:g} successes of {n}: give a count between 0 and n, of at least one trial")
     tail = (1 - CONFIDENCE) / 2
-    low = float(beta.ppf(tail, successes, n - successes + 1)) if successes else 0.0
-    high = float(beta.ppf(1 - tail, successes + 1, n - successes)) if successes < n else 1.0
+    low = float(betaincinv(successes, n - successes + 1, tail)) if successes else 0.0
+    high = float(betaincinv(successes + 1, n - successes, 1 - tail)) if successes < n else 1.0
     return low, high
