@@ -37,6 +37,8 @@ LINEAR = 1.15
 """Cost of ten times as much over ten times the cost: 1 is linear; n log n would be 1.25 from 1,000 to 10,000."""
 OVERHEAD_MS = 2.0
 CHECKPOINTS = 5
+CREATED = 1_000
+"""Files, to see what one costs."""
 Done = TypeVar("Done")
 
 
@@ -197,8 +199,23 @@ def measure(scale: Scale, tell: Tell) -> Row:
         | {f"{count} cells, computation alone": [one.bare for one in found] for count, found in by_cells.items()}
         | {f"{size} tokens": [one.seconds for one in found] for size, found in by_tokens.items()}
         | {f"width {size}": [one.seconds for one in found] for size, found in by_width.items()},
-        notes=(_by_part(largest[-1]), *(_overhead(count, found) for count, found in by_cells.items())),
+        notes=(
+            _by_part(largest[-1]),
+            *(_overhead(count, found) for count, found in by_cells.items()),
+            f"a new file takes {_creation_us():.0f} us of the processor in {tempfile.gettempdir()}; a cell has three (its "
+            "folder, a record, run.json); TMPDIR chooses another disk",
+        ),
     )
+
+
+def _creation_us() -> float:
+    """Processor time of creating an empty file where the study was: 10 as a rule, hundreds where a disk's tables are
+    full."""
+    with tempfile.TemporaryDirectory(prefix="pliant-growth-") as folder:
+        begun = time.process_time()
+        for number in range(CREATED):
+            Path(folder, str(number)).touch()
+        return 1e6 * (time.process_time() - begun) / CREATED
 
 
 def _each(specs: dict[int, StudySpec], rounds: int, tell: Tell, what: str) -> dict[int, list[Cost]]:
