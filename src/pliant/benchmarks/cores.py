@@ -9,17 +9,20 @@ from pathlib import Path
 
 from pliant.benchmarks.result import Row, Scale
 from pliant.benchmarks.rows import Tell
-from pliant.benchmarks.turns import in_turns, times_as_fast
+from pliant.benchmarks.turns import in_turns, ratio, times_as_fast
 from pliant.studies.demo import english_study
 from pliant.studies.study_file import to_yaml
 
 TARGET = 1.85
+LOOP = "x = 0\nfor i in range({:d}): x += i"
+TURNS = 100_000_000
+"""Of the loop, about five seconds: what two processes with nothing in common do, of which no study can do more."""
 
 
 def measure(scale: Scale, tell: Tell) -> Row:
     """Seconds of `pliant run --workers 1` over those of `--workers 2`, the start of the workers and the report in."""
     smoke = scale == "smoke"
-    rounds, size = (1, 0.01) if smoke else (2, 1.0)
+    rounds, size = (1, 0.01) if smoke else (3, 1.0)
     spec = english_study(scale=size)
     if smoke:
         spec = spec.model_copy(update={"modifications": spec.modifications[:1]})
@@ -35,8 +38,13 @@ def measure(scale: Scale, tell: Tell) -> Row:
         subprocess.run([*command, "--log", "none"], check=True, stdout=subprocess.DEVNULL)
 
     try:
-        names = {"1 worker": 1, "2 workers": 2}
-        contestants = {name: lambda workers=workers: run(workers) for name, workers in names.items()}
+        turns = TURNS // (1_000 if smoke else 1)
+        contestants = {
+            "1 loop": lambda: _loops(1, turns),
+            "1 worker": lambda: run(1),
+            "2 loops": lambda: _loops(2, turns),
+            "2 workers": lambda: run(2),
+        }
         seconds = in_turns(contestants, rounds, clock="wall", warm=False)
         same = _records(place / "workers-1") == _records(place / "workers-2")
         assert same, "one worker and two wrote different records"
@@ -54,8 +62,24 @@ def measure(scale: Scale, tell: Tell) -> Row:
             ),
         ),
         measured=seconds,
-        notes=(f"{os.cpu_count()} cores; by the wall clock, so nothing else may run",),
+        notes=(
+            f"{os.cpu_count()} cores; by the wall clock, so nothing else may run",
+            f"two processes of a bare loop do {_of_loops(seconds)} the work of one in the same time: what is beyond "
+            "that, the machine does not give",
+        ),
     )
+
+
+def _loops(processes: int, turns: int) -> None:
+    """Run the bare loop in so many processes at once."""
+    command = [sys.executable, "-S", "-c", LOOP.format(turns)]
+    for process in [subprocess.Popen(command) for _ in range(processes)]:
+        process.wait()
+
+
+def _of_loops(seconds: dict[str, list[float]]) -> str:
+    each = ratio([2 * one for one in seconds["1 loop"]], seconds["2 loops"])
+    return f"{each.value:.2f}x [{each.low:.2f}, {each.high:.2f}]"
 
 
 def _records(folder: Path) -> dict[str, bytes]:

@@ -202,8 +202,8 @@ def measure(scale: Scale, tell: Tell) -> Row:
         notes=(
             _by_part(largest[-1]),
             *(_overhead(count, found) for count, found in by_cells.items()),
-            f"a new file takes {_creation_us():.0f} us of the processor in {tempfile.gettempdir()}; a cell has three (its "
-            "folder, a record, run.json); TMPDIR chooses another disk",
+            f"a new file takes {_creation_us():.0f} us of the processor in {tempfile.gettempdir()}; a cell has three, "
+            "its folder, a record and run.json; TMPDIR chooses another disk",
         ),
     )
 

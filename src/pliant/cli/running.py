@@ -1,6 +1,8 @@
 """Running studies with progress: what `demo`, `run` and `pretrain` share."""
 
+import importlib
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,6 +39,12 @@ def begin_workers(workers: int | None, *places: str | Path | None) -> None:
     quiet_libraries()
     if workers != 0 and not any(place is not None and Path(place, "study.yaml").exists() for place in places):
         warm_up()
+
+
+def _import_what_concludes() -> None:
+    """Import what tables and report need, while there is nothing to do but wait for workers."""
+    for name in ("pyarrow.parquet", "pliant.report.html"):
+        importlib.import_module(name)
 
 
 def run_and_watch(
@@ -80,6 +88,7 @@ def run_and_watch(
             typer.echo(line, err=True)
         if schedule.tasks and chosen == HERE and workers != 0:
             warm_up()
+            threading.Thread(target=_import_what_concludes, daemon=True).start()
         return observer(schedule, log, lanes)
 
     with listing() as progress, transfers() as transfer:
