@@ -1,7 +1,6 @@
 """How cost grows with cells, held-out tokens and parameters, and what a cell costs beside its computation."""
 
 import dataclasses
-import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -87,10 +86,11 @@ class Cost:
         return 1e3 * (self.waited - self.bare_waited) / self.cells
 
 
-def cost(spec: StudySpec) -> Cost:
-    """Run `spec` in this process as `pliant run` does, from planning to the table, its checkpoints trained before; then
-    its computation alone: each checkpoint opened, the noise put in, the loss taken, the base put back."""
-    folder = Path(tempfile.mkdtemp(prefix="pliant-growth-"))
+def cost(spec: StudySpec, home: Path) -> Cost:
+    """Run `spec` in a new folder below `home`, in this process and as `pliant run` does, from planning to the table,
+    its checkpoints trained before; then its computation alone: each checkpoint opened, the noise put in, the loss taken,
+    the base put back."""
+    folder = Path(tempfile.mkdtemp(dir=home))
     parts: dict[str, float] = {}
     waited = 0.0
 
@@ -102,29 +102,27 @@ def cost(spec: StudySpec) -> Cost:
         waited += time.perf_counter() - at
         return done
 
-    try:
-        plan = part("plan", lambda: planned(spec, folder))
-        part("plan", lambda: _write(plan))
-        tasks = part("schedule", lambda: schedule([plan])).tasks
-        training = [task for task in tasks if not isinstance(task.payload, GroupJob)]
-        groups = [dataclasses.replace(task, needs=()) for task in tasks if isinstance(task.payload, GroupJob)]
-        _run(training)
-        part("run", lambda: _run(groups))
-        table = part("table", lambda: read_table(folder))
-        assert not table.missing, "every record was written"
-        part("parquet", lambda: write_parquet(table, folder / "results.parquet"))
-        begun, at = time.process_time(), time.perf_counter()
-        _bare(plan)
-        return Cost(
-            cells=len(plan.cells()),
-            parts=parts,
-            bare=time.process_time() - begun,
-            waited=waited,
-            bare_waited=time.perf_counter() - at,
-        )
-    finally:
-        release_model()
-        shutil.rmtree(folder, ignore_errors=True)
+    plan = part("plan", lambda: planned(spec, folder))
+    part("plan", lambda: _write(plan))
+    tasks = part("schedule", lambda: schedule([plan])).tasks
+    training = [task for task in tasks if not isinstance(task.payload, GroupJob)]
+    groups = [dataclasses.replace(task, needs=()) for task in tasks if isinstance(task.payload, GroupJob)]
+    _run(training)
+    part("run", lambda: _run(groups))
+    table = part("table", lambda: read_table(folder))
+    assert not table.missing, "every record was written"
+    part("parquet", lambda: write_parquet(table, folder / "results.parquet"))
+    begun, at = time.process_time(), time.perf_counter()
+    _bare(plan)
+    found = Cost(
+        cells=len(plan.cells()),
+        parts=parts,
+        bare=time.process_time() - begun,
+        waited=waited,
+        bare_waited=time.perf_counter() - at,
+    )
+    release_model()
+    return found
 
 
 def _write(plan: Plan) -> None:
@@ -164,23 +162,33 @@ def _bare(plan: Plan) -> None:
 
 
 def measure(scale: Scale, tell: Tell) -> Row:
-    """Cost at one size and at ten times it, and the overhead of a cell."""
+    """Cost at one size and at ten times it, and the overhead of a cell.
+
+    No folder is deleted before the end: for seconds after, ext4 looks long for a place for each new file.
+    """
+    with tempfile.TemporaryDirectory(prefix="pliant-growth-") as home:
+        return _measure(scale, tell, Path(home))
+
+
+def _measure(scale: Scale, tell: Tell, home: Path) -> Row:
     smoke = scale == "smoke"
     rounds = 1 if smoke else 3
     cells = (10, 20) if smoke else (10, 100, 1_000, 10_000)
     few = 20 if smoke else 100
     tokens = (32, 320) if smoke else (32_768, 327_680)
     widths = (8, 16) if smoke else (256, 512)
-    cost(study(cells[0]))  # what is imported and opened once
+    cost(study(cells[0]), home)  # what is imported and opened once
     by_cells: dict[int, list[Cost]] = {count: [] for count in cells}
     for _ in range(rounds):
         for count in cells:
             tell(f"{count:,} cells")
-            by_cells[count].append(cost(study(count)))
-    by_tokens = _each({size: study(few, width=8, tokens=size) for size in tokens}, rounds, tell, "held-out tokens")
+            by_cells[count].append(cost(study(count), home))
+    by_tokens = _each(
+        {size: study(few, width=8, tokens=size) for size in tokens}, rounds, tell, "held-out tokens", home
+    )
     text = 64 if smoke else 2_048
     shaped = {size: study(10, width=size, layers=4, tokens=text, context=16 if smoke else 128) for size in widths}
-    by_width = _each(shaped, rounds, tell, "wide")
+    by_width = _each(shaped, rounds, tell, "wide", home)
     largest = by_cells[cells[-1]]
     return Row(
         work="growth",
@@ -202,28 +210,27 @@ def measure(scale: Scale, tell: Tell) -> Row:
         notes=(
             _by_part(largest[-1]),
             *(_overhead(count, found) for count, found in by_cells.items()),
-            f"a new file takes {_creation_us():.0f} us of the processor in {tempfile.gettempdir()}; a cell has three, "
-            "its folder, a record and run.json; TMPDIR chooses another disk",
+            f"a new file takes {_creation_us(home):.0f} us of the processor where this was measured; a cell has three, "
+            "its folder, a record and run.json",
         ),
     )
 
 
-def _creation_us() -> float:
-    """Processor time of creating an empty file where the study was: 10 as a rule, hundreds where a disk's tables are
-    full."""
-    with tempfile.TemporaryDirectory(prefix="pliant-growth-") as folder:
-        begun = time.process_time()
-        for number in range(CREATED):
-            Path(folder, str(number)).touch()
-        return 1e6 * (time.process_time() - begun) / CREATED
+def _creation_us(home: Path) -> float:
+    """Processor time of creating an empty file: 10 as a rule, hundreds on a disk where many were deleted just now."""
+    folder = Path(tempfile.mkdtemp(dir=home))
+    begun = time.process_time()
+    for number in range(CREATED):
+        (folder / str(number)).touch()
+    return 1e6 * (time.process_time() - begun) / CREATED
 
 
-def _each(specs: dict[int, StudySpec], rounds: int, tell: Tell, what: str) -> dict[int, list[Cost]]:
+def _each(specs: dict[int, StudySpec], rounds: int, tell: Tell, what: str, home: Path) -> dict[int, list[Cost]]:
     found: dict[int, list[Cost]] = {size: [] for size in specs}
     for _ in range(rounds):
         for size, spec in specs.items():
             tell(f"{size:,} {what}")
-            found[size].append(cost(spec))
+            found[size].append(cost(spec, home))
     return found
 
 

@@ -29,6 +29,8 @@ _FORMS = (
 def redacted(text: str) -> str:
     """`text` with `***` for what looks like a secret, and for whatever a variable of the environment called a token,
     secret, password, key or credential holds."""
+    if not text:  # asked for every cell, and few have an error
+        return text
     for name, value in os.environ.items():
         if len(value) >= _SHORTEST and value in text and _SECRET_NAME.search(name):
             text = text.replace(value, "***")
