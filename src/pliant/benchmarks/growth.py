@@ -87,9 +87,9 @@ class Cost:
 
 
 def cost(spec: StudySpec, home: Path) -> Cost:
-    """Run `spec` in a new folder below `home`, in this process and as `pliant run` does, from planning to the table,
-    its checkpoints trained before; then its computation alone: each checkpoint opened, the noise put in, the loss taken,
-    the base put back."""
+    """Run `spec` in a new folder below `home`, in this process and as `pliant run` does, from planning to the
+    table, its checkpoints trained before; then its computation alone: each checkpoint opened, the noise put in, the
+    loss taken, the base put back."""
     folder = Path(tempfile.mkdtemp(dir=home))
     parts: dict[str, float] = {}
     waited = 0.0
