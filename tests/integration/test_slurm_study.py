@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -102,15 +103,24 @@ def test_local_jobs_killed_and_stopped_cost_no_record(tmp_path: Path, jobs_find_
     )
     sent: list[int] = []
 
-    def hurt(event: object) -> None:
-        for process in steps(folder / "jobs"):
-            if process not in sent and len(sent) < 2:
-                os.kill(process, (signal.SIGKILL, signal.SIGUSR2)[len(sent)])
-                sent.append(process)
+    def hurt() -> None:
+        while len(sent) < 2 and running:
+            for process in steps(folder / "jobs"):
+                if process not in sent and len(sent) < 2:
+                    os.kill(process, (signal.SIGKILL, signal.SIGUSR2)[len(sent)])
+                    sent.append(process)
+            time.sleep(0.01)
 
     from pliant.studies.runner import run_studies
 
-    _, failures = run_studies([(tiny(MORE), folder)], engine=engine, observe=lambda _: hurt)
+    running = [True]
+    beside = threading.Thread(target=hurt)
+    beside.start()
+    try:
+        _, failures = run_studies([(tiny(MORE), folder)], engine=engine, observe=lambda _: lambda _: None)
+    finally:
+        running.clear()
+        beside.join()
     assert (failures, len(sent)) == ([], 2)
     assert record_files(folder) == expected
 
@@ -119,5 +129,5 @@ def steps(jobs: Path) -> list[int]:
     """The processes that do the work of this folder's jobs, once they have begun."""
     if not list(jobs.glob("*.report")):
         return []
-    listed = subprocess.run(["ps", "-A", "-o", "pid=,args="], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(["ps", "-A", "-ww", "-o", "pid=,args="], capture_output=True, text=True, check=True).stdout
     return [int(line.split()[0]) for line in listed.splitlines() if "core._submit" in line and str(jobs) in line]
