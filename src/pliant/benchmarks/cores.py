@@ -16,7 +16,7 @@ from pliant.studies.study_file import to_yaml
 TARGET = 1.85
 LOOP = "x = 0\nfor i in range({:d}): x += i"
 TURNS = 100_000_000
-"""Of the loop, about five seconds: what two processes with nothing in common do, of which no study can do more."""
+"""Of the loop, about ten seconds: what two processes with nothing in common do, of which no study can do more."""
 
 
 def measure(scale: Scale, tell: Tell) -> Row:
