@@ -28,6 +28,7 @@ from permissions import obeying_permissions
 
 DAY_SECONDS = 86_400.0
 KILLS_A_FOLDER = 6
+NOT_STARTED = "not started, because "
 PAGE = 4096
 """Bytes that a tmpfs gives a file at a time."""
 
@@ -190,9 +191,13 @@ def full_disk(lab: Lab, number: int) -> Tally:
 
 
 def _told(outcome: Outcome, words: str, tally: Tally) -> str:
-    """What the run said; that it said something else than `words`, or in more than a line, counts as a problem."""
-    said = [line for line in (outcome.error, *outcome.failures) if line]
+    """What the run said; that it said something else than `words`, or in more than a line, counts as a problem.
+
+    What could not start because of that says so, and no more.
+    """
+    said = [line for line in (outcome.error, *outcome.failures) if line and not line.startswith(NOT_STARTED)]
     if not said:
+        tally.problems_left += bool(outcome.failures)
         return tally.note or "it had ended before"
     tally.problems_left += sum(words not in line or "\n" in line for line in said)
     return said[0]

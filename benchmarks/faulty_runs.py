@@ -56,10 +56,12 @@ def warm_up() -> None:
 
 
 def files(folder: Path) -> Files:
-    """Records and weights: what must come out the same whatever happens meanwhile."""
+    """Records and weights: what must come out the same whatever happens meanwhile. What was being written has no name
+    of its own yet, and does not count."""
     records = (path for path in (folder / "records").rglob("[!.]*.json") if path.name != "run.json")
     weights = (p for p in (folder / "artifacts").rglob("model.safetensors") if "snapshots" not in p.parts)
-    return {str(path.relative_to(folder)): path.read_bytes() for path in (*records, *weights)}
+    found = {str(path.relative_to(folder)): path for path in (*records, *weights)}
+    return {name: path.read_bytes() for name, path in found.items() if "/." not in name}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

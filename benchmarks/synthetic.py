@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pliant.execution.planned import write_plan
 from pliant.modifications.finetune import FineTune
 from pliant.modifications.noise import Noise
 from pliant.records.identity import canonical_json
@@ -69,6 +70,7 @@ def write_finished(folder: Path, cells: int) -> Plan:
     """Make `folder` the folder of a finished `audit`: everything but its weights."""
     plan = planned(audit(cells), folder)
     prepare(plan)
+    write_plan(plan.folder, plan.spec.study, plan.cells(), plan.data_notes)
     random = np.random.default_rng(7)
     for place, group in enumerate(plan.groups):
         for cell in group.cells:
