@@ -7,7 +7,7 @@ from pathlib import Path
 from pliant.benchmarks.study_script import Found
 from pliant.execution.store import Store
 from pliant.execution.table import read_plan, read_table
-from pliant.statistics import Estimate, base_of, gather, readings
+from pliant.statistics import Estimate, base_of, gather
 
 SAME_LOSS = 1e-4
 """Nats: the same weights and tokens by two forward passes in fp32."""
@@ -23,7 +23,7 @@ STANDARD_ERRORS = 5.0
 
 def increases(folder: Path) -> Iterator[tuple[str, float, Estimate]]:
     """(tokens, gamma, the mean increase with its interval) of the noise in a study's folder."""
-    series = gather(readings(read_table(folder).rows))
+    series = gather(read_table(folder).readings())
     for key, modified in series.items():
         if key.modification == "noise" and key.evaluation == "pretraining-loss":
             base = base_of(key, series)

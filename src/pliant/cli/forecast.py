@@ -35,11 +35,10 @@ def command(
     from pliant.report.forecast_words import to_json
     from pliant.report.forecasts import forecasts
     from pliant.report.scores import read_scores
-    from pliant.statistics import readings
 
     place = study_folder(study)
     table = read_table(place) if place.is_dir() else read_scores(place)
-    made = forecasts(readings(table.rows), gammas=gamma, scaling=scaling.value if scaling else None)
+    made = forecasts(table.readings(), gammas=gamma, scaling=scaling.value if scaling else None)
     if out is not None:
         from pliant.report.forecast_page import write_forecasts
 

@@ -5,11 +5,11 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from pliant.execution.rows import Found, Row, Rows
 from pliant.execution.table import Table
 from pliant.execution.writing import insisting
 from pliant.records.floats import Floats
 from pliant.records.parts import part_name
+from pliant.records.rows import Found, Row, Rows
 
 AT_ONCE = 1 << 14
 """Rows in memory in Parquet's form at once."""
@@ -93,7 +93,7 @@ def _mappings(rows: Sequence[Row]) -> Iterator[Mapping[str, Any]]:
 
 
 def _own(record: Found) -> Iterator[Mapping[str, Any]]:
-    yield dict(record.own)
+    yield record.own()
     for values in record.values:
         yield dict(zip(record.names, values, strict=True))
 

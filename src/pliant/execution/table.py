@@ -2,17 +2,19 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from sys import intern
 from typing import Any
 
 from pliant.execution.labels import Labels, parts_of
 from pliant.execution.planned import PLAN_FILE, PlannedCell, read_plan, read_whole_plan, write_plan
-from pliant.execution.rows import Found, Row, Rows
 from pliant.execution.store import Store, StoreError
 from pliant.execution.writing import insisting
 from pliant.records.floats import Floats
+from pliant.records.rows import Found, Row, Rows
+from pliant.statistics import Reading, readings
 
 __all__ = ["PLAN_FILE", "Failure", "PlannedCell", "Row", "Table", "number", "read_plan", "read_table", "write_plan"]
 
@@ -39,6 +41,13 @@ class Table:
     failed: tuple[Failure, ...]
     settings: str
     notes: tuple[str, ...] = ()
+    memo: list[tuple[Reading, ...]] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def readings(self) -> tuple[Reading, ...]:
+        """The rows as typed readings, made once."""
+        if not self.memo:
+            self.memo.append(readings(self.rows))
+        return self.memo[0]
 
 
 def read_table(folder: Path) -> Table:
@@ -106,43 +115,36 @@ class _Reader:
     def _read(self, cell: PlannedCell, evaluation: str) -> Iterator[Found]:
         record = self.store.read(cell.cell, evaluation)
         shared = (self.study, *parts_of(cell.labels), cell.evaluations[evaluation])
-        own = (
-            ("cell", cell.cell),
-            ("record", f"records/{cell.cell}/{evaluation}.json"),
-            ("weights", intern(record["weights"])),
-            ("status", intern(record["status"])),
-        )
-        rows: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
-        for measurement in record["result"]["measurements"]:
-            row = self._row(measurement)
-            names = tuple(row)
-            if names not in rows and rows:
-                yield self._found(shared, own, rows)
-                rows = {}
-            rows.setdefault(names, []).append(tuple(row.values()))
-        if rows:
-            yield self._found(shared, own, rows)
-
-    def _found(
-        self, shared: tuple[Row, ...], own: tuple[tuple[str, Any], ...], rows: dict[tuple[str, ...], list[Any]]
-    ) -> Found:
-        ((names, values),) = rows.items()
-        return Found(shared=shared, own=own, names=self.names.setdefault(names, names), values=tuple(values))
+        rows = map(self._row, record["result"]["measurements"])
+        for names, some in groupby(rows, key=tuple):
+            yield Found(
+                shared=shared,
+                cell=cell.cell,
+                evaluation=evaluation,
+                weights=intern(record["weights"]),
+                status=intern(record["status"]),
+                names=self.names.setdefault(names, names),
+                values=tuple(tuple(row.values()) for row in some),
+            )
 
     def _row(self, measurement: Mapping[str, Any]) -> dict[str, Any]:
         """Numbers as numbers, and each text and count as the one that was met first."""
         count = tuple(measurement["count"])
-        return {
-            **{name: intern(value) if isinstance(value, str) else value for name, value in measurement.items()},
-            "value": number(measurement["value"]),
-            "blocks": _floats(measurement["blocks"]),
-            "count": self.counts.setdefault(count, count),
-            "linear": _floats(measurement.get("linear", ())),
-        }
+        row = {name: intern(value) if type(value) is str else value for name, value in measurement.items()}
+        row["value"] = number(measurement["value"])
+        row["blocks"] = _floats(measurement["blocks"])
+        row["count"] = self.counts.setdefault(count, count)
+        row["linear"] = _floats(measurement.get("linear", ()))
+        return row
 
 
 def _floats(values: Sequence[float | str]) -> Floats:
-    return Floats(map(number, values)) if values else _NONE
+    if not values:
+        return _NONE
+    try:
+        return Floats(values)  # type: ignore[arg-type]  # as they nearly always are
+    except TypeError:
+        return Floats(map(number, values))
 
 
 _NONE = Floats(())

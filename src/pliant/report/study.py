@@ -8,7 +8,7 @@ from pliant.execution.table import Table
 from pliant.records.units import format_tokens
 from pliant.report.figure import FEWEST_TOKENS
 from pliant.report.unit import Unit, strength_words, unit_of
-from pliant.statistics import Minimum, Reading, Series, SeriesKey, Sweep, gather, readings, sweeps
+from pliant.statistics import Minimum, Reading, Series, SeriesKey, Sweep, gather, sweeps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +75,7 @@ def _family(key: SeriesKey) -> tuple[str, ...]:
 
 def open_study(table: Table) -> Study:
     """Read the rows of `table` once."""
-    found = readings(table.rows)
+    found = table.readings()
     return Study(table=table, readings=found, series=gather(found), sweeps=sweeps(found), unit=unit_of(found))
 
 

@@ -1,15 +1,16 @@
 """Rows of a study's table as typed readings, gathered into series over budgets."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pliant.records.rows import Found, Row, Rows
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class Reading(NamedTuple):
     """One measured value of one theta' and where it is recorded. Losses are nats per token.
 
+    A study has them by the hundred thousand, and a tuple of names is made several times as fast as a class of slots.
     `method` and `amount` say how a fine-tune held on to the base ("anchor", 0.1) or what it trained instead of all
     weights ("LoRA rank 8", no amount); None for plain fine-tuning. `task_epochs` is how often it saw its task.
     """
@@ -44,7 +45,7 @@ class Reading:
     draw: int | None = None
     sign: int | None = None
     blocks: Sequence[float] = ()
-    count: tuple[int, ...] = ()
+    count: tuple[int, ...] = ()  # type: ignore[assignment]  # the tokens of each block; tuples can count otherwise
     linear: Sequence[float] = ()
     tensor: str | None = None
     status: str = "ok"
@@ -69,17 +70,53 @@ class Reading:
         return self.status == "ok" and math.isfinite(self.value)
 
 
-_NAMES = frozenset(field.name for field in fields(Reading))
+_PLACES = {name: place for place, name in enumerate(Reading._fields)}
+_DEFAULTS = tuple(Reading._field_defaults.get(name) for name in Reading._fields)
 
 
 def reading(row: Mapping[str, Any]) -> Reading:
     """One row of the table; keys that are not its fields are left out, absent ones keep their default."""
-    return Reading(**{n: v for n, v in row.items() if n in _NAMES and (v is not None or n in _OPTIONAL)})
+    return Reading(**{n: v for n, v in row.items() if n in _PLACES and (v is not None or n in _OPTIONAL)})
 
 
-_OPTIONAL = frozenset(field.name for field in fields(Reading) if field.default is None)
+_OPTIONAL = frozenset(name for name, default in Reading._field_defaults.items() if default is None)
 
 
 def readings(rows: Iterable[Mapping[str, Any]]) -> tuple[Reading, ...]:
     """Every row as a reading, in order."""
+    if isinstance(rows, Rows):
+        return tuple(_of_records(rows.records))
     return tuple(reading(row) for row in rows)
+
+
+def _of_records(records: Iterable[Found]) -> Iterator[Reading]:
+    """The same of many rows at once: what rows share is looked up once."""
+    shared: dict[tuple[int, ...], list[Any]] = {}
+    columns: dict[tuple[str, ...], list[tuple[int, int]]] = {}
+    for record in records:
+        parts = tuple(map(id, record.shared))
+        if parts not in shared:
+            shared[parts] = _filled(list(_DEFAULTS), _joined(record.shared))
+        common = _filled(shared[parts].copy(), record.own())
+        if record.names not in columns:
+            columns[record.names] = [(_PLACES[n], at) for at, n in enumerate(record.names) if n in _PLACES]
+        for values in record.values:
+            fields = common.copy()
+            for place, at in columns[record.names]:
+                fields[place] = value if (value := values[at]) is not None else _DEFAULTS[place]
+            yield tuple.__new__(Reading, fields)
+
+
+def _joined(parts: Iterable[Row]) -> Row:
+    together: dict[str, Any] = {}
+    for part in parts:
+        together.update(part)
+    return together
+
+
+def _filled(fields: list[Any], row: Row) -> list[Any]:
+    """`fields` with what `row` knows of them."""
+    for name, value in row.items():
+        if (place := _PLACES.get(name)) is not None:
+            fields[place] = value if value is not None else _DEFAULTS[place]
+    return fields

@@ -1,8 +1,10 @@
 """One quantity under one modification over the budgets of one trajectory, with the readings behind it."""
 
 import math
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
+from typing import Any
 
 import numpy as np
 
@@ -86,15 +88,20 @@ def gather(readings: Iterable[Reading]) -> dict[SeriesKey, Series]:
     """Every series among the readings, in order of first appearance."""
     rows = list(readings)
     places = _places(rows)
-    points: dict[_Key, dict[tuple[int, float], list[Reading]]] = {}
-    names: dict[_Key, dict[float, str]] = {}
+    points: dict[SeriesKey, dict[tuple[int, float], list[Reading]]] = {}
+    names: dict[SeriesKey, dict[float, str]] = {}
+    keys: dict[tuple[Any, ...], SeriesKey] = {}
     for row in rows:
-        key, budget = _key(row), places[row.study, row.trajectory, row.checkpoint, row.tokens]
-        points.setdefault(key, {}).setdefault((row.run, budget), []).append(row)
-        names.setdefault(key, {}).setdefault(budget, row.checkpoint)
-    keys = {key: _series_key(key) for key in points}
+        told = _KEY(row)
+        if (key := keys.get(told)) is None:
+            key = keys[told] = _key(row)
+            points.setdefault(key, {})
+            names.setdefault(key, {})
+        budget = places[_PLACE(row)]
+        points[key].setdefault((row.pretraining_seed or 0, budget), []).append(row)
+        names[key].setdefault(budget, row.checkpoint)
     series = {
-        keys[key]: Series(key=keys[key], points={at: tuple(rs) for at, rs in found.items()}, names=names[key])
+        key: Series(key=key, points={at: tuple(rs) for at, rs in found.items()}, names=names[key])
         for key, found in points.items()
     }
     return series | dict(_chained(series))
@@ -117,56 +124,45 @@ def base_of(key: SeriesKey, series: Mapping[SeriesKey, Series]) -> Series | None
     return next((s for k, s in bases if replace(k, label="", strength=0.0) == wanted), None)
 
 
-_Key = tuple[str, str, str, str, str, float, str, str, str | None, str | None, str | None]
-"""The fields of `SeriesKey`, as they are made for every reading."""
+def _fields(*names: str) -> Callable[[Reading], tuple[Any, ...]]:
+    return itemgetter(*map(Reading._fields.index, names))
 
 
-def _key(row: Reading) -> _Key:
-    return (
-        row.study,
-        row.trajectory,
-        row.members,
-        row.modification,
-        row.label,
-        row.strength,
-        row.evaluation,
-        row.metric,
-        row.split,
-        row.task if row.evaluation in _ON_TASKS else None,
-        row.tensor,
-    )
+_KEY = _fields(
+    *("study", "trajectory", "line", "annealed", "modification", "label", "strength"),
+    *("evaluation", "metric", "split", "task", "tensor"),
+)
+"""What the key of a reading's series is made of."""
+_PLACE = _fields("study", "trajectory", "checkpoint", "tokens")
 
 
-def _series_key(key: _Key) -> SeriesKey:
-    study, trajectory, members, modification, label, strength, evaluation, metric, split, task, tensor = key
+def _key(row: Reading) -> SeriesKey:
     return SeriesKey(
-        study=study,
-        trajectory=trajectory,
-        members=members,
-        modification=modification,
-        label=label,
-        strength=strength,
-        evaluation=evaluation,
-        metric=metric,
-        split=split,
-        task=task,
-        tensor=tensor,
+        study=row.study,
+        trajectory=row.trajectory,
+        members=row.members,
+        modification=row.modification,
+        label=row.label,
+        strength=row.strength,
+        evaluation=row.evaluation,
+        metric=row.metric,
+        split=row.split,
+        task=row.task if row.evaluation in _ON_TASKS else None,
+        tensor=row.tensor,
     )
 
 
-def _places(rows: list[Reading]) -> dict[tuple[str, str, str, int | None], float]:
+def _places(rows: list[Reading]) -> dict[tuple[Any, ...], float]:
     """A budget for every checkpoint: its tokens, else its place by first appearance in its trajectory."""
-    places: dict[tuple[str, str, str, int | None], float] = {}
+    places: dict[tuple[Any, ...], float] = {}
     unknown: dict[tuple[str, str], int] = {}
-    for row in rows:
-        name = (row.study, row.trajectory, row.checkpoint, row.tokens)
-        if name in places:
-            continue
-        if row.tokens is not None:
-            places[name] = float(row.tokens)
+    for name in dict.fromkeys(map(_PLACE, rows)):
+        study, trajectory, _, tokens = name
+        if tokens is not None:
+            places[name] = float(tokens)
         else:
-            unknown[name[:2]] = unknown.get(name[:2], 0) + 1
-            places[name] = float(unknown[name[:2]])
+            unknown[study, trajectory] = unknown.get((study, trajectory), 0) + 1
+            places[name] = float(unknown[study, trajectory])
     return places
 
 

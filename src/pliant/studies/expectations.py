@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pliant.execution.table import Table
 from pliant.records.expectation import ExpectationResult
-from pliant.statistics import Reading, readings
+from pliant.statistics import Reading
 from pliant.studies.signs.judged import Judged, Rule, on
 from pliant.studies.signs.noise import earlier_for_larger, noisy_loss_turns_up, sensitivity_rises
 from pliant.studies.signs.tuning import (
@@ -38,7 +38,7 @@ def judge_expectations(tables: Sequence[Table], registered: Sequence[Expectation
     results = []
     for table in tables:
         mine = [expectation for expectation in registered if expectation.study == table.study]
-        found = readings(table.rows) if mine else ()
+        found = table.readings() if mine else ()
         for expectation in mine:
             agrees, observed, evidence = _judged(expectation, found)
             results.append(

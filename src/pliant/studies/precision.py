@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pliant.execution.table import Table
-from pliant.statistics import Series, base_of, draws_to_precision, gather, over_draws, readings
+from pliant.statistics import Series, base_of, draws_to_precision, gather, over_draws
 from pliant.statistics.precision import draws_to_half_width, half_width_of, open_budgets
 from pliant.studies.growth import merged
 from pliant.studies.modification_spec import AddedDraws, ModificationSpec, NoiseSpec, Place
@@ -37,7 +37,7 @@ def draw_on(spec: StudySpec, table: Table) -> StudySpec:
     """
     if not any(entry.noise is not None and entry.noise.adaptive for entry in spec.modifications):
         return spec
-    series = gather(readings(table.rows))
+    series = gather(table.readings())
     drawn = [
         one
         for each in series.values()

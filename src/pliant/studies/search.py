@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from pliant.execution.table import Table
-from pliant.statistics import RatePoint, Reading, readings
+from pliant.statistics import RatePoint, Reading
 from pliant.statistics.rate_scatter import scatter_of
 from pliant.statistics.rate_search import Rates, Step, Tried, next_steps
 from pliant.studies.growth import further_rates
@@ -25,7 +25,7 @@ def search_on(spec: StudySpec, table: Table) -> StudySpec:
     """
     if not any(entry.fine_tune is not None and entry.fine_tune.search is not None for entry in spec.modifications):
         return spec
-    found = readings(table.rows)
+    found = table.readings()
     lines, measured = _lines(found), _measured(found)
     entries = tuple(_searched_on(entry, lines, measured) for entry in spec.modifications)
     return spec.model_copy(update={"modifications": entries})

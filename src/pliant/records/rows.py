@@ -18,16 +18,33 @@ class Found:
     """
 
     shared: tuple[Row, ...]
-    own: tuple[tuple[str, Any], ...]
+    cell: str
+    evaluation: str
+    weights: str
+    status: str
     names: tuple[str, ...]
     values: tuple[tuple[Any, ...], ...]
 
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """The rows, each whole."""
+    def own(self) -> dict[str, Any]:
+        """What its rows share with those of no other record."""
+        return {
+            "cell": self.cell,
+            "record": f"records/{self.cell}/{self.evaluation}.json",
+            "weights": self.weights,
+            "status": self.status,
+        }
+
+    def common(self) -> dict[str, Any]:
+        """What all its rows share."""
         together: dict[str, Any] = {}
         for part in self.shared:
             together.update(part)
-        together.update(self.own)
+        together.update(self.own())
+        return together
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The rows, each whole."""
+        together = self.common()
         for values in self.values:
             yield {**together, **dict(zip(self.names, values, strict=True))}
 
