@@ -8,7 +8,7 @@ import pytest
 from pliant.records.expectation import Agreement
 from pliant.statistics import Reading
 from pliant.studies.recipes.registry import RECIPES
-from pliant.studies.signs.judged import Rule, all_of, on
+from pliant.studies.signs.judged import Measured, Rule, all_of, on
 from pliant.studies.signs.methods import costs, turns_later
 from pliant.studies.signs.noise import decayed_more_sensitive, earlier_for_larger, sensitivity_rises
 from pliant.studies.signs.tuning import (
@@ -85,7 +85,7 @@ def tuned(
 
 
 def verdict(rule: Rule, found: tuple[Reading, ...]) -> Agreement:
-    return rule(found)[0]
+    return rule(Measured(found))[0]
 
 
 def test_sensitivity_and_where_it_turns() -> None:
@@ -106,7 +106,7 @@ def test_decay_and_sensitivity(more: float, expected: Agreement) -> None:
 
 def test_decay_needs_both_kinds_of_members() -> None:
     with pytest.raises(ValueError, match="decayed and undecayed"):
-        decayed_more_sensitive(noisy(lambda p, s: s * p))
+        decayed_more_sensitive(Measured(noisy(lambda p, s: s * p)))
 
 
 @pytest.mark.parametrize(("slope", "expected"), [(0.03, "agrees"), (-0.03, "disagrees"), (0.0, "cannot tell")])
@@ -190,7 +190,7 @@ def test_what_a_method_costs_saves_and_moves() -> None:
     assert verdict(turns_later("anchor", 0.04), held(0.1, 0.2, turn=0)) == "disagrees"
     assert verdict(turns_later("anchor", 0.04), held(0.1, 0.2, turn=1)) == "cannot tell"
     with pytest.raises(ValueError, match="EWC were not both run"):
-        costs("EWC", "task loss", +1)(found)
+        costs("EWC", "task loss", +1)(Measured(found))
 
 
 def test_rules_are_joined_and_look_at_their_ladder_alone() -> None:
@@ -201,7 +201,7 @@ def test_rules_are_joined_and_look_at_their_ladder_alone() -> None:
     assert verdict(all_of(("t", on("t", rising)), ("u", on("u", rising))), found) == "disagrees"
     assert verdict(all_of(("t", on("t", rising)), ("again", on("t", rising))), found) == "agrees"
     with pytest.raises(ValueError, match="v was not measured"):
-        on("v", rising)(found)
+        on("v", rising)(Measured(found))
 
 
 def test_every_claim_belongs_to_the_study_of_its_recipe() -> None:

@@ -9,8 +9,7 @@ import pytest
 from pliant.report.methods import companies
 from pliant.report.repeats import lengths
 from pliant.report.study import open_study
-from pliant.statistics import Reading, readings
-from pliant.studies.signs.judged import grows
+from pliant.studies.signs.judged import Measured, grows
 from pliant.studies.signs.methods import costs
 from pliant.studies.signs.tuning import every_rate, forgetting_grows, tuned_gets_worse, tuned_rise
 from synthetic_study import BUDGETS, RATES, Plan, Way, write_study
@@ -20,14 +19,14 @@ LORA = Way(method="LoRA rank 8")
 LONGER = Way(steps=300)
 
 
-def found(folder: Path, ways: Sequence[Way]) -> tuple[Reading, ...]:
+def found(folder: Path, ways: Sequence[Way]) -> Measured:
     plan = Plan(name="ways", gammas=(), rates=RATES[3::3], ways=tuple(ways))
-    return readings(write_study(folder, plan).rows)
+    return Measured(write_study(folder, plan).readings())
 
 
 def test_other_ways_of_fine_tuning_do_not_change_what_is_said_of_plain(tmp_path: Path) -> None:
     beside = found(tmp_path, [LORA, *ANCHORS, Way()])
-    alone = tuple(r for r in beside if r.method is None)
+    alone = Measured(tuple(r for r in beside.readings if r.method is None))
     last, first = BUDGETS[-1], BUDGETS[0]
     for rule in (
         tuned_rise("python", "task loss", last, first),
@@ -39,7 +38,7 @@ def test_other_ways_of_fine_tuning_do_not_change_what_is_said_of_plain(tmp_path:
 
 def test_a_method_is_compared_with_what_is_otherwise_the_same(tmp_path: Path) -> None:
     beside = found(tmp_path / "beside", [LONGER, Way(), *ANCHORS])
-    expected = costs("anchor", "task loss", +1)(tuple(r for r in beside if r.steps != 300))
+    expected = costs("anchor", "task loss", +1)(Measured(tuple(r for r in beside.readings if r.steps != 300)))
     assert expected[0] == "agrees"
     assert costs("anchor", "task loss", +1)(beside) == expected
     with pytest.raises(ValueError, match="plain fine-tuning and anchor were not both run"):

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 from pliant.execution.table import Table
 from pliant.records.expectation import ExpectationResult
-from pliant.statistics import Reading
-from pliant.studies.signs.judged import Judged, Rule, on
+from pliant.studies.signs.judged import Judged, Measured, Rule, on
 from pliant.studies.signs.noise import earlier_for_larger, noisy_loss_turns_up, sensitivity_rises
 from pliant.studies.signs.tuning import (
     What,
@@ -38,7 +37,7 @@ def judge_expectations(tables: Sequence[Table], registered: Sequence[Expectation
     results = []
     for table in tables:
         mine = [expectation for expectation in registered if expectation.study == table.study]
-        found = table.readings() if mine else ()
+        found = Measured(table.readings() if mine else ())
         for expectation in mine:
             agrees, observed, evidence = _judged(expectation, found)
             results.append(
@@ -49,7 +48,7 @@ def judge_expectations(tables: Sequence[Table], registered: Sequence[Expectation
     return tuple(results)
 
 
-def _judged(expectation: Expectation, found: tuple[Reading, ...]) -> Judged:
+def _judged(expectation: Expectation, found: Measured) -> Judged:
     try:
         return expectation.judge(found)
     except ValueError as error:  # too little was measured to say

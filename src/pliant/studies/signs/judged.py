@@ -1,26 +1,62 @@
 """What every rule for a registered sign shares: its answer, how estimates become one, and how rules are joined."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 
 from pliant.records.expectation import Agreement
-from pliant.statistics import Curve, Estimate, Reading, spearman
+from pliant.statistics import Curve, Estimate, Reading, Series, SeriesKey, Sweep, gather, spearman, sweeps
 
 Judged = tuple[Agreement, str, str]
 """Whether it agrees, what was observed, and the evidence behind that."""
-Rule = Callable[[tuple[Reading, ...]], Judged]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Readings with their series and sweeps, each gathered once for all the rules that ask for them."""
+
+    readings: tuple[Reading, ...]
+    parts: dict[tuple[str, str], "Measured"] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @cached_property
+    def series(self) -> Mapping[SeriesKey, Series]:
+        return gather(self.readings)
+
+    @cached_property
+    def sweeps(self) -> tuple[Sweep, ...]:
+        return sweeps(self.readings)
+
+    def trajectory(self, name: str) -> "Measured":
+        return self._part(("trajectory", name), lambda r: r.trajectory == name)
+
+    def members(self, name: str) -> "Measured":
+        """Annealed members or the undecayed trunk alone."""
+        return self._part(("members", name), lambda r: r.members == name)
+
+    def plain(self) -> "Measured":
+        """Without other ways of fine-tuning, which a study may have been given beside plain fine-tuning."""
+        return self._part(("plain", ""), lambda r: r.method is None)
+
+    def _part(self, name: tuple[str, str], belongs: Callable[[Reading], bool]) -> "Measured":
+        if name not in self.parts:
+            self.parts[name] = Measured(tuple(filter(belongs, self.readings)))
+        return self.parts[name]
+
+
+Rule = Callable[[Measured], Judged]
 
 
 def on(trajectory: str, rule: Rule, *, members: str = "annealed") -> Rule:
     """`rule` on the readings of one ladder alone: one trajectory, and of it annealed members or undecayed trunk."""
-    return of_trajectory(trajectory, lambda found: rule(tuple(r for r in found if r.members == members)))
+    return of_trajectory(trajectory, lambda found: rule(found.members(members)))
 
 
 def of_trajectory(trajectory: str, rule: Rule) -> Rule:
     """`rule` on the readings of one trajectory alone."""
 
-    def judge(found: tuple[Reading, ...]) -> Judged:
-        mine = tuple(r for r in found if r.trajectory == trajectory)
-        if not mine:
+    def judge(found: Measured) -> Judged:
+        mine = found.trajectory(trajectory)
+        if not mine.readings:
             raise ValueError(f"{trajectory} was not measured")
         return rule(mine)
 
@@ -30,7 +66,7 @@ def of_trajectory(trajectory: str, rule: Rule) -> Rule:
 def all_of(*named: tuple[str, Rule]) -> Rule:
     """All must agree; one that disagrees is enough to disagree. Each part is named in the evidence."""
 
-    def judge(found: tuple[Reading, ...]) -> Judged:
+    def judge(found: Measured) -> Judged:
         parts = [(name, *rule(found)) for name, rule in named]
         agreed = sum(agrees == "agrees" for _, agrees, _, _ in parts)
         verdict = three_way(agreed == len(parts), any(agrees == "disagrees" for _, agrees, _, _ in parts))

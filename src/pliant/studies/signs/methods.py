@@ -8,15 +8,12 @@ from pliant.statistics import (
     Estimate,
     Minimum,
     Price,
-    Reading,
     Sweep,
-    gather,
     locate_minimum,
     price,
     shift_with_amount,
-    sweeps,
 )
-from pliant.studies.signs.judged import Judged, Rule, positive, shown, three_way
+from pliant.studies.signs.judged import Judged, Measured, Rule, positive, shown, three_way
 
 Side = Literal["task loss", "pre-training loss", "matched"]
 
@@ -24,7 +21,7 @@ Side = Literal["task loss", "pre-training loss", "matched"]
 def costs(method: str, side: Side, sign: int) -> Rule:
     """At the last budget the largest amount of `method` minus plain, both at their tuned rates, has the `sign`."""
 
-    def rule(found: tuple[Reading, ...]) -> Judged:
+    def rule(found: Measured) -> Judged:
         plain, amounts = _of(method, found)
         return positive(_last(price(amounts[-1], plain), side), sign)
 
@@ -37,11 +34,11 @@ def turns_later(method: str, rate: float) -> Rule:
     Agrees if the 95 % sets part that way, disagrees if they part the other way.
     """
 
-    def rule(found: tuple[Reading, ...]) -> Judged:
+    def rule(found: Measured) -> Judged:
         plain, amounts = _of(method, found)
         fixed = {
             key.label: series.curve()
-            for key, series in gather(found).items()
+            for key, series in found.series.items()
             if key.evaluation == "pretraining-loss" and key.modification == "fine-tune" and key.strength == rate
         }
         minima = [locate_minimum(fixed[sweep.label]) for sweep in (plain, *amounts)]
@@ -52,9 +49,9 @@ def turns_later(method: str, rate: float) -> Rule:
     return rule
 
 
-def _of(method: str, found: tuple[Reading, ...]) -> tuple[Sweep, tuple[Sweep, ...]]:
+def _of(method: str, found: Measured) -> tuple[Sweep, tuple[Sweep, ...]]:
     """The plain sweep, and those of `method` that are otherwise the same, amounts rising."""
-    every = sweeps(found)
+    every = found.sweeps
     mine = sorted((sweep for sweep in every if sweep.method == method), key=lambda sweep: sweep.amount or 0.0)
     wanted = {(sweep.task, sweep.plain_label) for sweep in mine}
     if len(wanted) > 1:

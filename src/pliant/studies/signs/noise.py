@@ -4,21 +4,21 @@ import itertools
 from collections.abc import Iterable
 
 from pliant.records.units import format_tokens
-from pliant.statistics import Curve, Reading, Series, SeriesKey, base_of, gather, locate_minimum, over_seeds
-from pliant.studies.signs.judged import Judged, by_label, grows, positive, rank, three_way
+from pliant.statistics import Curve, Series, SeriesKey, base_of, locate_minimum, over_seeds
+from pliant.studies.signs.judged import Judged, Measured, by_label, grows, positive, rank, three_way
 
 _Row = tuple[SeriesKey, Series, Curve]
 """What it is, its losses, and its sensitivity."""
 
 
-def sensitivity_rises(found: tuple[Reading, ...]) -> Judged:
+def sensitivity_rises(found: Measured) -> Judged:
     """Spearman of the mean sensitivity with budget: at least 0.8 at every strength agrees, 0 or below disagrees."""
     ranks = {(key.label, key.strength): rank(curve) for key, _, curve in _noise_series(found)}
     observed = f"lowest rank correlation {min(ranks.values()):.2f} of {len(ranks)}"
     return three_way(*grows(list(ranks.values()))), observed, by_label(ranks)
 
 
-def noisy_loss_turns_up(found: tuple[Reading, ...]) -> Judged:
+def noisy_loss_turns_up(found: Measured) -> Judged:
     """At the largest strength of each scaling, in every run, the interval over draws of the rise lies above zero."""
     largest = [rows[-1] for rows in _scalings(_noise_series(found))]
     rises = {f"{key.label} {key.strength:g}": locate_minimum(series.curve()) for key, series, _ in largest}
@@ -30,7 +30,7 @@ def noisy_loss_turns_up(found: tuple[Reading, ...]) -> Judged:
     return agrees, f"{turned} of {len(rises)} scalings turn up in every run", evidence
 
 
-def earlier_for_larger(found: tuple[Reading, ...]) -> Judged:
+def earlier_for_larger(found: Measured) -> Judged:
     """In each scaling the minimum of the mean curve never moves later with strength, and moves at least once."""
     verdicts, evidence = [], []
     for rows in _scalings(_noise_series(found)):
@@ -42,7 +42,7 @@ def earlier_for_larger(found: tuple[Reading, ...]) -> Judged:
     return agrees, f"{sum(good for good, _ in verdicts)} of {len(verdicts)} scalings", "; ".join(evidence)
 
 
-def decayed_more_sensitive(found: tuple[Reading, ...]) -> Judged:
+def decayed_more_sensitive(found: Measured) -> Judged:
     """At the last budget, at every strength of one trajectory: sensitivity decayed - undecayed, paired by run.
 
     Agrees if every interval over runs lies above zero, disagrees if one lies below.
@@ -63,9 +63,9 @@ def decayed_more_sensitive(found: tuple[Reading, ...]) -> Judged:
     return verdict, f"{more} of {len(parts)}", "; ".join(f"{name}: {observed}" for name, _, observed in parts)
 
 
-def _noise_series(found: tuple[Reading, ...]) -> list[_Row]:
+def _noise_series(found: Measured) -> list[_Row]:
     """Noise at strengths above zero."""
-    everything = gather(found)
+    everything = found.series
     result = []
     for key, series in everything.items():
         base = base_of(key, everything)

@@ -9,20 +9,18 @@ from pliant.statistics import (
     Curve,
     Estimate,
     Minimum,
-    Reading,
     Series,
     SeriesKey,
     Sweep,
     base_of,
     contrast,
-    gather,
     judge,
     locate_minimum,
     over_seeds,
-    sweeps,
 )
 from pliant.studies.signs.judged import (
     Judged,
+    Measured,
     Rule,
     by_label,
     equal_within,
@@ -48,7 +46,7 @@ _OF: dict[What, Callable[[Sweep], Curve]] = {
 def forgetting_grows(rates: Callable[[list[float]], list[float]]) -> Rule:
     """Spearman of (pre-training loss after - before) with budget, at those of each task's rates that `rates` picks."""
 
-    def rule(found: tuple[Reading, ...]) -> Judged:
+    def rule(found: Measured) -> Judged:
         ranks: dict[tuple[str, float], float] = {}
         for label, curves in _forgetting(found).items():
             ranks.update({(label, rate): rank(curves[rate]) for rate in rates(sorted(curves))})
@@ -71,7 +69,7 @@ def every_rate(rates: list[float]) -> list[float]:
     return rates
 
 
-def task_keeps_improving(found: tuple[Reading, ...]) -> Judged:
+def task_keeps_improving(found: Measured) -> Judged:
     """Tuned task loss: last budget - first below zero in every run, and no rise resolved over runs."""
     curves = {sweep.label: sweep.curve(lambda t: t.task_loss) for sweep in _sweeps(found)}
     falls = {name: _per_seed(curve) for name, curve in curves.items()}
@@ -82,7 +80,7 @@ def task_keeps_improving(found: tuple[Reading, ...]) -> Judged:
     return three_way(improved and not turned, turned), "last - first budget, each run: " + evidence, _rises(rises)
 
 
-def no_tuned_upturn(found: tuple[Reading, ...]) -> Judged:
+def no_tuned_upturn(found: Measured) -> Judged:
     """Pre-training loss at the tuned rate: no rise above its minimum resolved over runs."""
     curves = {sweep.label: sweep.curve(lambda t: t.pretraining_loss) for sweep in _sweeps(found)}
     rises = {name: locate_minimum(curve).rise for name, curve in curves.items()}
@@ -93,7 +91,7 @@ def no_tuned_upturn(found: tuple[Reading, ...]) -> Judged:
 def tuned_gets_worse(quantity: Quantity) -> Rule:
     """At the tuned rate the last budget is "worse" on at least one task; disagrees if "not worse" on all."""
 
-    def rule(found: tuple[Reading, ...]) -> Judged:
+    def rule(found: Measured) -> Judged:
         curves = {sweep.label: _OF[quantity](sweep) for sweep in _sweeps(found)}
         return _worse_somewhere({name: [locate_minimum(curve)] for name, curve in curves.items()})
 
@@ -106,7 +104,7 @@ def fixed_rate_turns_up(quantity: Quantity) -> Rule:
     Disagrees if it is "not worse" at these on every task.
     """
 
-    def rule(found: tuple[Reading, ...]) -> Judged:
+    def rule(found: Measured) -> Judged:
         fixed = _at_fixed_rates(found, quantity)
         return _worse_somewhere(
             {label: [locate_minimum(curves[rate]) for rate in sorted(curves)[-2:]] for label, curves in fixed.items()}
@@ -115,7 +113,7 @@ def fixed_rate_turns_up(quantity: Quantity) -> Rule:
     return rule
 
 
-def no_later_for_larger_rate(found: tuple[Reading, ...]) -> Judged:
+def no_later_for_larger_rate(found: Measured) -> Judged:
     """Of the rates whose mean pre-training loss has its minimum inside the range, none turns later than a smaller one.
 
     Tasks with fewer than two such rates say nothing.
@@ -135,7 +133,7 @@ def no_later_for_larger_rate(found: tuple[Reading, ...]) -> Judged:
 def tuned_rise(task: str, what: What, budget: int, against: int, sign: int = 1) -> Rule:
     """A contrast between two budgets fixed beforehand: agrees if its interval over runs has the `sign`."""
 
-    def rule(found: tuple[Reading, ...]) -> Judged:
+    def rule(found: Measured) -> Judged:
         return positive(contrast(_OF[what](_sweep_on(task, found)), budget=budget, against=against), sign)
 
     return rule
@@ -144,10 +142,9 @@ def tuned_rise(task: str, what: What, budget: int, against: int, sign: int = 1) 
 def equal_at_equal_tokens(task: str, what: What, margin: float) -> Rule:
     """At the last budget decayed - undecayed members of one trajectory, paired by run, lies within +-`margin` nats."""
 
-    def rule(found: tuple[Reading, ...]) -> Judged:
+    def rule(found: Measured) -> Judged:
         mine = {
-            members: _OF[what](_sweep_on(task, tuple(r for r in found if r.members == members)))
-            for members in ("annealed", "undecayed trunk")
+            members: _OF[what](_sweep_on(task, found.members(members))) for members in ("annealed", "undecayed trunk")
         }
         last = mine["annealed"].budgets[-1]
         return equal_within(_difference(mine["annealed"], mine["undecayed trunk"], last), margin)
@@ -158,10 +155,10 @@ def equal_at_equal_tokens(task: str, what: What, margin: float) -> Rule:
 def rises_more(task: str, what: What, budget: int, against: int, *, more: str, less: str) -> Rule:
     """The contrast on the trajectory `more` exceeds that on `less`, paired by run; annealed members."""
 
-    def rule(found: tuple[Reading, ...]) -> Judged:
+    def rule(found: Measured) -> Judged:
         rises = [
             _rise_by_seed(
-                _OF[what](_sweep_on(task, tuple(r for r in found if r.trajectory == name and r.members == "annealed"))),
+                _OF[what](_sweep_on(task, found.trajectory(name).members("annealed"))),
                 budget,
                 against,
             )
@@ -176,7 +173,7 @@ def rises_more_reused(task: str, quantity: Quantity, budget: int, against: int) 
     """The contrast of the rate tuned once at the middle budget exceeds that of the tuned rate, paired by run."""
     reused: What = "reused task loss" if quantity == "task loss" else "reused pre-training loss"
 
-    def rule(found: tuple[Reading, ...]) -> Judged:
+    def rule(found: Measured) -> Judged:
         sweep = _sweep_on(task, found)
         more, less = (_rise_by_seed(_OF[what](sweep), budget, against) for what in (reused, quantity))
         return positive(over_seeds({seed: more[seed] - less[seed] for seed in more if seed in less}))
@@ -193,20 +190,16 @@ def _difference(one: Curve, other: Curve, budget: float) -> Estimate:
     return over_seeds({seed: one.value(seed, budget) - other.value(seed, budget) for seed in shared})
 
 
-def _sweeps(found: tuple[Reading, ...]) -> tuple[Sweep, ...]:
-    mine = sweeps(_plain(found))
+def _sweeps(found: Measured) -> tuple[Sweep, ...]:
+    """Those of plain fine-tuning, which the signs are about."""
+    mine = found.plain().sweeps
     if not mine:
         raise ValueError("no sweep of learning rates is complete")
     return mine
 
 
-def _plain(found: tuple[Reading, ...]) -> tuple[Reading, ...]:
-    """Without other ways of fine-tuning, which a study may have been given beside: the signs are not about these."""
-    return tuple(r for r in found if r.method is None)
-
-
-def _sweep_on(task: str, found: tuple[Reading, ...]) -> Sweep:
-    mine = [sweep for sweep in sweeps(_plain(found)) if sweep.task == task]
+def _sweep_on(task: str, found: Measured) -> Sweep:
+    mine = [sweep for sweep in found.plain().sweeps if sweep.task == task]
     if not mine:
         raise ValueError(f"{task} was not run")
     if len({sweep.label for sweep in mine}) > 1:
@@ -214,9 +207,9 @@ def _sweep_on(task: str, found: tuple[Reading, ...]) -> Sweep:
     return mine[0]
 
 
-def _forgetting(found: tuple[Reading, ...]) -> dict[str, dict[float, Curve]]:
+def _forgetting(found: Measured) -> dict[str, dict[float, Curve]]:
     """Label -> rate -> pre-training loss after minus before."""
-    everything = gather(_plain(found))
+    everything = found.plain().series
     curves: dict[str, dict[float, Curve]] = {}
     for key, series in _tuning_series(everything, "pre-training loss"):
         base = base_of(key, everything)
@@ -225,10 +218,10 @@ def _forgetting(found: tuple[Reading, ...]) -> dict[str, dict[float, Curve]]:
     return curves
 
 
-def _at_fixed_rates(found: tuple[Reading, ...], quantity: Quantity) -> dict[str, dict[float, Curve]]:
+def _at_fixed_rates(found: Measured, quantity: Quantity) -> dict[str, dict[float, Curve]]:
     """Label -> rate -> its curve over budgets, rates that diverged anywhere left out."""
     curves: dict[str, dict[float, Curve]] = {}
-    for key, series in _tuning_series(gather(_plain(found)), quantity):
+    for key, series in _tuning_series(found.plain().series, quantity):
         if not series.diverged():
             curves.setdefault(key.label, {})[key.strength] = series.curve()
     return curves
