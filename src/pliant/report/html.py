@@ -164,7 +164,9 @@ _FILTERS: dict[str, Callable[..., str]] = {
 
 def embedded(data: Json) -> str:
     """JSON that can stand inside a script element: no `<`, `>`, `&`, and nan or infinity as null."""
-    text = json.dumps(_finite(data), separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    text = json.dumps(data, separators=(",", ":"))
+    if "NaN" in text or "Infinity" in text:
+        text = json.dumps(_finite(data), separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float
@@ -77,13 +78,23 @@ def group_sums(blocks: Sequence[float], count: Sequence[int]) -> tuple[tuple[flo
     """(sum of losses, tokens) of each of `TEXT_GROUPS` runs of neighbouring blocks; empty under two blocks a group."""
     if len(blocks) < 2 * TEXT_GROUPS or len(blocks) != len(count):
         return ()
-    starts = [len(blocks) * g // TEXT_GROUPS for g in range(TEXT_GROUPS)]
-    sums = np.add.reduceat(np.asarray(blocks, dtype=float), starts)
-    counts = np.add.reduceat(np.asarray(count, dtype=int), starts)
-    return tuple((float(s), int(c)) for s, c in zip(sums, counts, strict=True))
+    sums = np.add.reduceat(np.asarray(blocks, dtype=float), _starts(len(blocks))).tolist()
+    return tuple(zip(sums, _group_counts(count if isinstance(count, tuple) else tuple(count)), strict=True))
+
+
+@lru_cache
+def _starts(blocks: int) -> list[int]:
+    return [blocks * group // TEXT_GROUPS for group in range(TEXT_GROUPS)]
+
+
+@lru_cache
+def _group_counts(count: tuple[int, ...]) -> list[int]:
+    """Nearly all losses of a study are of the same text."""
+    found: list[int] = np.add.reduceat(np.asarray(count, dtype=int), _starts(len(count))).tolist()
+    return found
 
 
 def without_each(groups: Sequence[tuple[float, int]]) -> tuple[float, ...]:
     """The mean loss without each group in turn."""
-    total, tokens = sum(s for s, _ in groups), sum(c for _, c in groups)
-    return tuple((total - s) / (tokens - c) for s, c in groups)
+    total, tokens = sum([s for s, _ in groups]), sum([c for _, c in groups])
+    return tuple([(total - s) / (tokens - c) for s, c in groups])

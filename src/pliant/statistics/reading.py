@@ -97,7 +97,9 @@ def _of_records(records: Iterable[Found]) -> Iterator[Reading]:
         parts = tuple(map(id, record.shared))
         if parts not in shared:
             shared[parts] = _filled(list(_DEFAULTS), _joined(record.shared))
-        common = _filled(shared[parts].copy(), record.own())
+        common = shared[parts].copy()
+        for place, one in zip(_OWN, record.own().values(), strict=True):
+            common[place] = one
         if record.names not in columns:
             columns[record.names] = [(_PLACES[n], at) for at, n in enumerate(record.names) if n in _PLACES]
         for values in record.values:
@@ -105,6 +107,10 @@ def _of_records(records: Iterable[Found]) -> Iterator[Reading]:
             for place, at in columns[record.names]:
                 fields[place] = value if (value := values[at]) is not None else _DEFAULTS[place]
             yield tuple.__new__(Reading, fields)
+
+
+_OWN = tuple(map(Reading._fields.index, ("cell", "record", "weights", "status")))
+"""The places of what `Found.own` names, in its order."""
 
 
 def _joined(parts: Iterable[Row]) -> Row:

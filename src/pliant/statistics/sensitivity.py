@@ -49,6 +49,8 @@ def require_same_tokens(copies: Iterable[Copy], base: Copy) -> None:
 
 
 def _same(count: tuple[int, ...], base: tuple[int, ...]) -> bool:
+    if count == base:
+        return True
     return len(count) == len(base) and all(mine in (0, whole) for mine, whole in zip(count, base, strict=True))
 
 

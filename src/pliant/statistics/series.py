@@ -84,25 +84,30 @@ class Series:
         return sensitivity(self.curve(), base.curve())
 
 
+@dataclass(slots=True)
+class _Gathered:
+    """Points and names of one series so far."""
+
+    points: dict[tuple[int, float], list[Reading]] = field(default_factory=dict)
+    names: dict[float, str] = field(default_factory=dict)
+
+
 def gather(readings: Iterable[Reading]) -> dict[SeriesKey, Series]:
     """Every series among the readings, in order of first appearance."""
     rows = list(readings)
     places = _places(rows)
-    points: dict[SeriesKey, dict[tuple[int, float], list[Reading]]] = {}
-    names: dict[SeriesKey, dict[float, str]] = {}
-    keys: dict[tuple[Any, ...], SeriesKey] = {}
+    found: dict[SeriesKey, _Gathered] = {}
+    known: dict[tuple[Any, ...], _Gathered] = {}
     for row in rows:
         told = _KEY(row)
-        if (key := keys.get(told)) is None:
-            key = keys[told] = _key(row)
-            points.setdefault(key, {})
-            names.setdefault(key, {})
+        if (mine := known.get(told)) is None:
+            mine = known[told] = found.setdefault(_key(row), _Gathered())
         budget = places[_PLACE(row)]
-        points[key].setdefault((row.pretraining_seed or 0, budget), []).append(row)
-        names[key].setdefault(budget, row.checkpoint)
+        mine.points.setdefault((row.pretraining_seed or 0, budget), []).append(row)
+        mine.names.setdefault(budget, row.checkpoint)
     series = {
-        key: Series(key=key, points={at: tuple(rs) for at, rs in found.items()}, names=names[key])
-        for key, found in points.items()
+        key: Series(key=key, points={at: tuple(rs) for at, rs in one.points.items()}, names=one.names)
+        for key, one in found.items()
     }
     return series | dict(_chained(series))
 

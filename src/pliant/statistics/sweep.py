@@ -1,9 +1,8 @@
 """Fine-tuning sweeps: every rate at every budget and seed, tuned, and the curves that follow."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Literal
 
 from pliant.statistics.curve import At, Curve
@@ -168,7 +167,7 @@ def _sweep(name: _Name, found: Mapping[_At, tuple[Reading, ...]], names: Mapping
         amount=first.amount,
         steps=first.steps,
         task_epochs=first.task_epochs,
-        rates=_rates(found, _mean),
+        rates=_rates(found, lambda values: [_mean(values)], 1)[0],
         rates_without=_rates_without(found),
         readings=found,
         names=names,
@@ -178,43 +177,50 @@ def _sweep(name: _Name, found: Mapping[_At, tuple[Reading, ...]], names: Mapping
 _QUANTITIES = ("task loss, validation", "task loss, test", "pre-training loss")
 
 
-def _rates(found: Mapping[_At, tuple[Reading, ...]], loss: Callable[[tuple[Reading, ...]], float]) -> Rates:
-    rates: dict[At, tuple[RatePoint, ...]] = {}
+def _rates(
+    found: Mapping[_At, tuple[Reading, ...]], losses: Callable[[tuple[Reading, ...]], Sequence[float]], number: int
+) -> tuple[Rates, ...]:
+    """Rates for each of the `number` losses that `losses` makes of the readings of one quantity."""
+    made: list[dict[At, list[RatePoint]]] = [{} for _ in range(number)]
     for seed, budget, rate in sorted({at[:3] for at in found}):
-        values = {quantity: found.get((seed, budget, rate, quantity), ()) for quantity in _QUANTITIES}
-        point = _point(rate, values, loss)
-        if point is not None:
-            rates[seed, budget] = (*rates.get((seed, budget), ()), point)
-    return rates
+        measured = [found.get((seed, budget, rate, quantity), ()) for quantity in _QUANTITIES]
+        for mine, point in zip(made, _points(rate, measured, losses, number), strict=False):
+            mine.setdefault((seed, budget), []).append(point)
+    return tuple({at: tuple(points) for at, points in mine.items()} for mine in made)
+
+
+def _points(
+    rate: float,
+    measured: Sequence[tuple[Reading, ...]],
+    losses: Callable[[tuple[Reading, ...]], Sequence[float]],
+    number: int,
+) -> list[RatePoint]:
+    """Nothing while the cell is unfinished; a diverged cell needs only one reading that says so."""
+    if any(not r.usable for values in measured for r in values):
+        return [RatePoint(rate=rate, diverged=True)] * number
+    if not all(measured):
+        return []
+    return [
+        RatePoint(rate=rate, validation_task_loss=validation, task_loss=test, pretraining_loss=pretraining)
+        for validation, test, pretraining in zip(*map(losses, measured), strict=True)
+    ]
 
 
 def _rates_without(found: Mapping[_At, tuple[Reading, ...]]) -> tuple[Rates, ...]:
     """The rates without each group of text; empty if the blocks of any usable reading are not known."""
-    losses: dict[int, tuple[float, ...]] = {}
+    known: dict[int, tuple[float, ...]] = {}
     lost = (values for at, values in found.items() if at[3] in _QUANTITIES)
     for reading in (r for values in lost for r in values if r.usable):
         groups = group_sums(reading.blocks, reading.count)
         if not groups:
             return ()
-        losses[id(reading)] = without_each(groups)
-    return tuple(_rates(found, partial(_mean_without, losses, group)) for group in range(TEXT_GROUPS))
+        known[id(reading)] = without_each(groups)
+
+    def losses(values: tuple[Reading, ...]) -> list[float]:
+        return [math.fsum(some) / len(values) for some in zip(*(known[id(r)] for r in values), strict=True)]
+
+    return _rates(found, losses, TEXT_GROUPS)
 
 
 def _mean(found: tuple[Reading, ...]) -> float:
     return math.fsum(r.value for r in found) / len(found)
-
-
-def _mean_without(losses: Mapping[int, tuple[float, ...]], group: int, found: tuple[Reading, ...]) -> float:
-    return math.fsum(losses[id(r)][group] for r in found) / len(found)
-
-
-def _point(
-    rate: float, found: Mapping[str, tuple[Reading, ...]], loss: Callable[[tuple[Reading, ...]], float]
-) -> RatePoint | None:
-    """None while the cell is unfinished; a diverged cell needs only one reading that says so."""
-    if any(not r.usable for values in found.values() for r in values):
-        return RatePoint(rate=rate, diverged=True)
-    if not all(found.values()):
-        return None
-    validation, test, pretraining = (loss(found[quantity]) for quantity in _QUANTITIES)
-    return RatePoint(rate=rate, validation_task_loss=validation, task_loss=test, pretraining_loss=pretraining)
