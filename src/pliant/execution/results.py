@@ -1,7 +1,8 @@
 """`results.parquet`: the table for pandas, polars, DuckDB or R."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain, islice
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from pliant.execution.table import Table
 from pliant.execution.writing import insisting
 from pliant.records.floats import Floats
 from pliant.records.parts import part_name
-from pliant.records.rows import Found, Row, Rows
+from pliant.records.rows import Found, Rows
 
 AT_ONCE = 1 << 14
 """Rows in memory in Parquet's form at once."""
@@ -23,14 +24,16 @@ def write_parquet(table: Table, path: Path) -> Path:
     import pyarrow
     import pyarrow.parquet
 
-    examples = _examples(table.rows)
+    assert isinstance(table.rows, Rows), "the table of a study folder"
+    records = table.rows.records
+    examples = _examples(records)
     kinds = {
         name: pyarrow.array([_plain(value) for value in examples[name].values()]).type for name in sorted(examples)
     }
     schema = pyarrow.schema(list(kinds.items()))
     temporary = path.with_name(part_name(path.suffix))
     try:
-        _write(table.rows, temporary, schema)
+        _write(records, temporary, schema)
         insisting(lambda: temporary.replace(path))
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -38,29 +41,58 @@ def write_parquet(table: Table, path: Path) -> Path:
     return path
 
 
-def _write(table_rows: Sequence[Row], path: Path, schema: Any) -> None:
+def _write(records: Iterable[Found], path: Path, schema: Any) -> None:
     import pyarrow
     import pyarrow.parquet
 
     with pyarrow.parquet.ParquetWriter(path, schema) as writer:
-        rows = iter(table_rows)
-        while some := list(islice(rows, AT_ONCE)):
-            columns = {name: _column(some, name, schema.field(name).type) for name in schema.names}
+        for some in _lots(records):
+            columns = {name: _column(some.of(name), schema.field(name).type) for name in schema.names}
             writer.write_table(pyarrow.table(columns, schema=schema))
 
 
-def _column(rows: Sequence[Row], name: str, kind: Any) -> Any:
+@dataclass(frozen=True, slots=True)
+class _Lot:
+    """Some records; the values of one name are taken from their rows without making these."""
+
+    records: Sequence[Found]
+    common: Sequence[Mapping[str, Any]]
+
+    def of(self, name: str) -> list[Any]:
+        found: list[Any] = []
+        for record, common in zip(self.records, self.common, strict=True):
+            if name in record.names:
+                place = record.names.index(name)
+                found += [values[place] for values in record.values]
+            else:
+                found += [common.get(name)] * len(record.values)
+        return found
+
+
+def _lots(records: Iterable[Found]) -> Iterator[_Lot]:
+    """The records, about `AT_ONCE` rows at a time."""
+    some: list[Found] = []
+    length = 0
+    for record in records:
+        some.append(record)
+        length += len(record.values)
+        if length >= AT_ONCE:
+            yield _Lot(some, [one.common() for one in some])
+            some, length = [], 0
+    if some:
+        yield _Lot(some, [one.common() for one in some])
+
+
+def _column(values: list[Any], kind: Any) -> Any:
     """The values of one column; blocks without a Python object for each of them."""
     import numpy
     import pyarrow
 
-    values: list[Any] = [row.get(name) for row in rows]
-    if not (pyarrow.types.is_list(kind) and pyarrow.types.is_floating(kind.value_type)) or any(
-        v is None for v in values
-    ):
+    if not pyarrow.types.is_list(kind):
+        return pyarrow.array(values, type=kind)
+    if not pyarrow.types.is_floating(kind.value_type) or any(value is None for value in values):
         return pyarrow.array([_plain(value) for value in values], type=kind)
-    lengths = [len(value) for value in values]
-    ends = numpy.cumsum([0, *lengths], dtype=numpy.int32)
+    ends = numpy.cumsum([0, *map(len, values)], dtype=numpy.int32)
     flat = numpy.fromiter(chain.from_iterable(values), dtype=numpy.float64, count=int(ends[-1]))
     return pyarrow.ListArray.from_arrays(ends, flat, type=kind)
 
@@ -69,36 +101,33 @@ def _plain(value: object) -> object:
     return list(value) if isinstance(value, (tuple, Floats)) else value
 
 
-def _examples(rows: Sequence[Row]) -> dict[str, dict[object, object]]:
+def _examples(records: Iterable[Found]) -> dict[str, dict[object, object]]:
     """A value of each kind that the column of each name holds."""
     examples: dict[str, dict[object, object]] = {}
-    for mapping in _mappings(rows):
-        for name, value in mapping.items():
-            examples.setdefault(name, {}).setdefault(_kind(value), value)
-    return examples
 
+    def see(name: str, values: Iterable[object]) -> None:
+        known = examples.setdefault(name, {})
+        for value in values:
+            kind: object = type(value)
+            if kind is tuple or kind is Floats:
+                kind = _kind(value)
+            if kind not in known:
+                known[kind] = value
 
-def _mappings(rows: Sequence[Row]) -> Iterator[Mapping[str, Any]]:
-    """What the rows are joined from; parts that are shared come once."""
-    if not isinstance(rows, Rows):
-        yield from rows
-        return
     seen: set[int] = set()
-    for record in rows.records:
+    for record in records:
         for part in record.shared:
             if id(part) not in seen:
                 seen.add(id(part))
-                yield part
-        yield from _own(record)
+                for name, value in part.items():
+                    see(name, (value,))
+        for name, value in record.own().items():
+            see(name, (value,))
+        for name, column in zip(record.names, zip(*record.values, strict=True), strict=True):
+            see(name, column)
+    return examples
 
 
-def _own(record: Found) -> Iterator[Mapping[str, Any]]:
-    yield record.own()
-    for values in record.values:
-        yield dict(zip(record.names, values, strict=True))
-
-
-def _kind(value: object) -> object:
-    if isinstance(value, (tuple, Floats)):
-        return type(value), type(value[0]) if len(value) else None
-    return type(value)
+def _kind(row: Any) -> object:
+    """What pyarrow must know of a row of numbers: that it has some, and of which type."""
+    return type(row), type(row[0]) if len(row) else None
