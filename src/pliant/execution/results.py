@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from pliant.execution.float_lists import float_lists
 from pliant.execution.table import Table
 from pliant.execution.writing import insisting
 from pliant.records.floats import Floats
@@ -62,8 +62,7 @@ class _Lot:
         found: list[Any] = []
         for record, common in zip(self.records, self.common, strict=True):
             if name in record.names:
-                place = record.names.index(name)
-                found += [values[place] for values in record.values]
+                found += record.column(name)
             else:
                 found += [common.get(name)] * len(record.values)
         return found
@@ -84,17 +83,14 @@ def _lots(records: Iterable[Found]) -> Iterator[_Lot]:
 
 
 def _column(values: list[Any], kind: Any) -> Any:
-    """The values of one column; blocks without a Python object for each of them."""
-    import numpy
+    """The values of one column."""
     import pyarrow
 
     if not pyarrow.types.is_list(kind):
         return pyarrow.array(values, type=kind)
     if not pyarrow.types.is_floating(kind.value_type) or any(value is None for value in values):
         return pyarrow.array([_plain(value) for value in values], type=kind)
-    ends = numpy.cumsum([0, *map(len, values)], dtype=numpy.int32)
-    flat = numpy.fromiter(chain.from_iterable(values), dtype=numpy.float64, count=int(ends[-1]))
-    return pyarrow.ListArray.from_arrays(ends, flat, type=kind)
+    return float_lists(values, kind)
 
 
 def _plain(value: object) -> object:

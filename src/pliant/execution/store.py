@@ -54,6 +54,14 @@ class Store:
         whole = compacted(self.folder)
         return whole is not None and evaluation in whole.names.get(cell, (0, ()))[1]
 
+    def stamp(self, cell: str, evaluation: str) -> tuple[int, int] | None:
+        """When the file that holds a record was changed last, in ns, and its bytes; None where there is none."""
+        for path in (f"{self.folder}/records/{cell}/{evaluation}.json", f"{self.folder}/{COMPACTED}"):
+            with contextlib.suppress(OSError):
+                found = os.stat(path)
+                return found.st_mtime_ns, found.st_size
+        return None
+
     def listing(self) -> dict[str, frozenset[str]]:
         """cell -> the evaluations that it has a record of, in either form, found in one walk."""
         there: dict[str, frozenset[str]] = {}
@@ -78,7 +86,7 @@ class Store:
         Raises:
             StoreError: the file is not a record that this release can read, or not as it was written.
         """
-        return self.parsed(self._text(cell, evaluation), self.path(cell, evaluation))
+        return self.parsed(self._text(cell, evaluation), f"{self.folder}/records/{cell}/{evaluation}.json")
 
     def _text(self, cell: str, evaluation: str, last: int | None = None) -> bytes:
         """What the file of a record holds, in either form; its `last` bytes alone, where these are asked for.
@@ -96,7 +104,7 @@ class Store:
                 raise StoreError(f"{path} cannot be read ({error.strerror}); make it readable: chmod u+r") from error
             return text.encode()[-(last or 0) :]
 
-    def parsed(self, text: bytes, path: Path) -> dict[str, Any]:
+    def parsed(self, text: bytes, path: str | Path) -> dict[str, Any]:
         """The record in `text`, which lies at `path`.
 
         Raises:

@@ -1,6 +1,7 @@
 """Records and plan joined into one tidy table: a row for each measured value."""
 
 import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -8,6 +9,7 @@ from pathlib import Path
 from sys import intern
 from typing import Any
 
+from pliant.execution.kept import FEWEST, Kept, Stamp, keep, read_kept
 from pliant.execution.labels import Labels, parts_of
 from pliant.execution.planned import PLAN_FILE, PlannedCell, read_plan, read_whole_plan, write_plan
 from pliant.execution.store import Store, StoreError
@@ -55,15 +57,15 @@ def read_table(folder: Path) -> Table:
     store = Store(folder)
     study, cells, notes = read_whole_plan(folder)
     there = store.listing()
-    reader = _Reader(store=store, study={"study": study})
-    found: list[Found] = []
+    since, kept = time.time_ns(), read_kept(folder)
+    reader = _Reader(store=store, study={"study": study}, kept=kept)
     failed: list[Failure] = []
     missing = 0
     for cell in cells:
         listed = there.get(cell.cell, frozenset())
         present = [evaluation for evaluation in cell.evaluations if evaluation in listed]
         for evaluation in present:
-            found.extend(reader.read(cell, evaluation))
+            reader.read(cell, evaluation)
         missing += len(cell.evaluations) - len(present)
         if len(present) < len(cell.evaluations) and (run := store.read_run(cell.cell)).get("error"):
             failed.append(
@@ -74,10 +76,12 @@ def read_table(folder: Path) -> Table:
                     error=str(run["error"]),
                 )
             )
+    if reader.anew >= FEWEST:
+        keep(folder, list(zip(reader.found, reader.stamps, strict=True)), since)
     return Table(
         folder=folder,
         study=study,
-        rows=Rows(found),
+        rows=Rows(reader.found),
         planned=sum(len(cell.evaluations) for cell in cells),
         missing=missing,
         failed=tuple(failed),
@@ -91,41 +95,81 @@ def _settings(file: Path) -> str:
 
 
 class _Reader:
-    """Reads records one after another; texts and counts that they have in common are kept once."""
+    """Reads records one after another; texts and counts that they have in common are held once.
 
-    def __init__(self, store: Store, study: Row) -> None:
-        self.store, self.study = store, study
+    `stamps` are those of the files that each of `found` is from, `anew` how many of these were opened.
+    """
+
+    def __init__(self, store: Store, study: Row, kept: Kept | None) -> None:
+        self.store, self.study, self.kept = store, study, kept
+        self.shared: dict[tuple[int, ...], tuple[Row, ...]] = {}
         self.counts: dict[tuple[int, ...], tuple[int, ...]] = {}
         self.names: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self.found: list[Found] = []
+        self.stamps: list[Stamp | None] = []
+        self.anew = 0
 
-    def read(self, cell: PlannedCell, evaluation: str) -> Iterator[Found]:
-        """The rows of one record: one `Found`, or one for each run of measurements of the same names.
+    def read(self, cell: PlannedCell, evaluation: str) -> None:
+        """Add what one record holds to `found`: one `Found`, or one for each run of measurements of the same names.
 
         Raises:
             StoreError: a text in it that should be a number, or one that no float can hold.
         """
-        try:
-            yield from self._read(cell, evaluation)
-        except (ValueError, OverflowError) as error:
-            if isinstance(error, StoreError):
-                raise
-            path = self.store.path(cell.cell, evaluation)
-            raise StoreError(f"{path} is not a record ({error}); delete it and run the study again") from error
+        stamp = self.store.stamp(cell.cell, evaluation)
+        found = self._known(cell, evaluation, stamp)
+        if not found:
+            self.anew += 1
+            try:
+                found = list(self._read(cell, evaluation))
+            except (ValueError, OverflowError) as error:
+                if isinstance(error, StoreError):
+                    raise
+                path = self.store.path(cell.cell, evaluation)
+                raise StoreError(f"{path} is not a record ({error}); delete it and run the study again") from error
+        self.found += found
+        self.stamps += [stamp] * len(found)
+
+    def _known(self, cell: PlannedCell, evaluation: str, stamp: Stamp | None) -> list[Found]:
+        if self.kept is None or stamp is None:
+            return []
+        return [
+            self._found(cell, evaluation, weights, status, names, values)
+            for weights, status, names, values in self.kept.find(cell.cell, evaluation, stamp)
+        ]
 
     def _read(self, cell: PlannedCell, evaluation: str) -> Iterator[Found]:
         record = self.store.read(cell.cell, evaluation)
-        shared = (self.study, *parts_of(cell.labels), cell.evaluations[evaluation])
         rows = map(self._row, record["result"]["measurements"])
         for names, some in groupby(rows, key=tuple):
-            yield Found(
-                shared=shared,
-                cell=cell.cell,
-                evaluation=evaluation,
-                weights=intern(record["weights"]),
-                status=intern(record["status"]),
-                names=self.names.setdefault(names, names),
-                values=tuple(tuple(row.values()) for row in some),
+            yield self._found(
+                cell,
+                evaluation,
+                intern(record["weights"]),
+                intern(record["status"]),
+                self.names.setdefault(names, names),
+                tuple(tuple(row.values()) for row in some),
             )
+
+    def _found(
+        self,
+        cell: PlannedCell,
+        evaluation: str,
+        weights: str,
+        status: str,
+        names: tuple[str, ...],
+        values: tuple[tuple[Any, ...], ...],
+    ) -> Found:
+        parts = (*parts_of(cell.labels), cell.evaluations[evaluation])
+        shared = self.shared.setdefault(tuple(map(id, parts)), (self.study, *parts))  # the plan's cells hold these
+        return Found(
+            shared=shared,
+            cell=cell.cell,
+            evaluation=evaluation,
+            weights=weights,
+            status=status,
+            names=names,
+            values=values,
+        )
 
     def _row(self, measurement: Mapping[str, Any]) -> dict[str, Any]:
         """Numbers as numbers, and each text and count as the one that was met first."""

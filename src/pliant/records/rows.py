@@ -25,6 +25,11 @@ class Found:
     names: tuple[str, ...]
     values: tuple[tuple[Any, ...], ...]
 
+    def column(self, name: str) -> list[Any]:
+        """The values of one of its `names`."""
+        place = self.names.index(name)
+        return [values[place] for values in self.values]
+
     def own(self) -> dict[str, Any]:
         """What its rows share with those of no other record."""
         return {
