@@ -328,7 +328,8 @@ def claimed(monkeypatch: pytest.MonkeyPatch) -> StudyRecipe:
         claims=(claim,),
         notes=("A note.",),
     )
-    monkeypatch.setattr(claims, "RECIPES", {"tiny-recipe": recipe})
+    monkeypatch.setattr(registry, "RECIPES", {"tiny-recipe": recipe})
+    monkeypatch.setattr(claims, "STUDIES", {"tiny"})
     return recipe
 
 
@@ -345,6 +346,10 @@ def test_a_recipe_none_of_whose_modifications_are_there_claims_nothing(claimed: 
     assert recipes_of(table(adapted)) == ()
     grown_further = tiny({"modifications.0.noise.added_blocks": 3, "modifications.1.fine_tune.learning_rates": [0.5]})
     assert recipes_of(table(grown_further)) == (claimed,)
+
+
+def test_the_studies_of_recipes_are_known_by_name():
+    assert {recipe.study().study for recipe in RECIPES.values()} == claims.STUDIES
 
 
 def test_the_demos_signs_are_judged_as_before():
