@@ -56,11 +56,14 @@ class Store:
 
     def stamp(self, cell: str, evaluation: str) -> tuple[int, int] | None:
         """When the file that holds a record was changed last, in ns, and its bytes; None where there is none."""
-        for path in (f"{self.folder}/records/{cell}/{evaluation}.json", f"{self.folder}/{COMPACTED}"):
-            with contextlib.suppress(OSError):
-                found = os.stat(path)
-                return found.st_mtime_ns, found.st_size
-        return None
+        try:
+            found = os.stat(f"{self.folder}/records/{cell}/{evaluation}.json")
+        except OSError:
+            try:
+                found = os.stat(f"{self.folder}/{COMPACTED}")
+            except OSError:
+                return None
+        return found.st_mtime_ns, found.st_size
 
     def listing(self) -> dict[str, frozenset[str]]:
         """cell -> the evaluations that it has a record of, in either form, found in one walk."""

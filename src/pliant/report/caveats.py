@@ -48,17 +48,17 @@ def _seeds(study: Study) -> Iterator[str]:
 
 def _confounds(study: Study) -> Iterator[str]:
     yield from confound_sentences(study, confounds(study))
-    kinds = {r.annealed for r in study.readings}
-    if kinds == {None} and not rates_known(study.readings):
+    kinds = {r.annealed for r in study.checkpoints}
+    if kinds == {None} and not rates_known(study.checkpoints):
         yield (
             "Neither whether these checkpoints had their learning rate decayed nor the rate at them is known: "
             "budget and remaining learning rate may rise and fall together."
         )
     if False in kinds and True in kinds:
         yield "Annealed and trunk members are kept apart: decay by itself changes base loss and sensitivity."
-    if len({r.trajectory for r in study.readings}) == 1 and study.table.settings and init_scaled(study):
+    if len({r.trajectory for r in study.checkpoints}) == 1 and study.table.settings and init_scaled(study):
         yield "One recipe only: without the weight-decay-0 control nothing here says what causes an effect."
-    if (most := max((r.epochs or 0.0 for r in study.readings), default=0.0)) > 1:
+    if (most := max((r.epochs or 0.0 for r in study.checkpoints), default=0.0)) > 1:
         yield f"The longest run saw its text {most:.2g} times: past one epoch, repetition grows with budget."
 
 
@@ -99,8 +99,8 @@ def _direct_and_tuned(study: Study) -> Iterator[Series]:
 
 def _order(study: Study) -> Iterator[str]:
     """Without tokens the budget axis is the order in which checkpoints were given."""
-    for trajectory in dict.fromkeys(r.trajectory for r in study.readings if r.tokens is None):
-        names = list(dict.fromkeys(r.checkpoint for r in study.readings if r.trajectory == trajectory))
+    for trajectory in dict.fromkeys(r.trajectory for r in study.checkpoints if r.tokens is None):
+        names = list(dict.fromkeys(r.checkpoint for r in study.checkpoints if r.trajectory == trajectory))
         shown = " → ".join(names) if len(names) <= 6 else f"{' → '.join(names[:3])} → ... → {names[-1]}"
         yield f"Tokens are not known: checkpoints stand in the order given, {shown}. Is that the order of training?"
 

@@ -74,7 +74,7 @@ def confound_sentences(study: Study, found: Sequence[Confounds]) -> Iterator[str
 
 
 def _confounds(study: Study, trajectory: str, members: str) -> Confounds:
-    rows = [r for r in study.readings if r.trajectory == trajectory and r.members == members]
+    rows = [r for r in study.checkpoints if r.trajectory == trajectory and r.members == members]
     rows.sort(key=lambda r: r.tokens or 0)
     sizes = [
         s

@@ -1,7 +1,7 @@
 """Each checkpoint at its own best rate: task loss, pre-training loss, and the rate."""
 
 import math
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 
 from pliant.report import captions
@@ -124,11 +124,12 @@ def _reused_line(sweep: Sweep, quantity: str, ledger: Ledger, some: Sequence[Swe
     return [Trace(name=title, group=title, role="mean", points=tuple(found), hue=len(some) + hue)] if found else []
 
 
-def _validation(sweep: Sweep, places: Container[At]) -> Iterator[Reading]:
+def _validation(sweep: Sweep, places: Collection[At]) -> Iterator[Reading]:
     """The validation task losses that chose a rate there."""
-    for (seed, budget, _, quantity), values in sweep.readings.items():
-        if quantity == "task loss, validation" and (seed, budget) in places:
-            yield from (r for r in values if r.usable)
+    for rate in sorted({point.rate for at in places for point in sweep.rates.get(at, ())}):
+        for at in sorted(places):
+            found = sweep.readings.get((*at, rate, "task loss, validation"), ())
+            yield from (r for r in found if r.usable)
 
 
 def _between_line(sweep: Sweep, curve: Curve, quantity: str, ledger: Ledger, some: Sequence[Sweep], hue: int) -> Trace:

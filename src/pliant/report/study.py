@@ -8,15 +8,19 @@ from pliant.execution.table import Table
 from pliant.records.units import format_tokens
 from pliant.report.figure import FEWEST_TOKENS
 from pliant.report.unit import Unit, strength_words, unit_of
-from pliant.statistics import Minimum, Reading, Series, SeriesKey, Sweep, gather, sweeps
+from pliant.statistics import Minimum, Reading, Series, SeriesKey, Sweep, gather, reading_fields, sweeps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Study:
-    """What every part of a report reads. `members` of a trajectory: annealed, undecayed trunk, or unknown."""
+    """What every part of a report reads. `members` of a trajectory: annealed, undecayed trunk, or unknown.
+
+    `checkpoints` has one reading of each checkpoint, for what is known of these.
+    """
 
     table: Table
     readings: tuple[Reading, ...]
+    checkpoints: tuple[Reading, ...]
     series: Mapping[SeriesKey, Series]
     sweeps: tuple[Sweep, ...]
     unit: Unit
@@ -27,7 +31,7 @@ class Study:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        return tuple(sorted({r.run for r in self.readings}))
+        return tuple(sorted({r.run for r in self.checkpoints}))
 
     @property
     def direct(self) -> tuple[str, ...]:
@@ -73,10 +77,24 @@ def _family(key: SeriesKey) -> tuple[str, ...]:
     return (key.trajectory, key.members, key.label, key.task or "", key.tensor or "")
 
 
+_CHECKPOINT = reading_fields(
+    *("trajectory", "checkpoint", "tokens", "tokens_per_parameter", "pretraining_seed", "annealed", "line"),
+    *("pretraining_learning_rate", "epochs"),
+)
+
+
 def open_study(table: Table) -> Study:
     """Read the rows of `table` once."""
     found = table.readings()
-    return Study(table=table, readings=found, series=gather(found), sweeps=sweeps(found), unit=unit_of(found))
+    checkpoints = {_CHECKPOINT(r): r for r in found}
+    return Study(
+        table=table,
+        readings=found,
+        checkpoints=tuple(checkpoints.values()),
+        series=gather(found),
+        sweeps=sweeps(found),
+        unit=unit_of(found),
+    )
 
 
 def group_names(groups: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:

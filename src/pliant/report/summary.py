@@ -94,7 +94,7 @@ def summarise_study(study: Study, *, margin: float = MARGIN_NATS) -> StudySummar
     return StudySummary(
         study=study.name,
         seeds=study.seeds,
-        budgets=tuple(sorted({float(r.tokens) for r in study.readings if r.tokens is not None})),
+        budgets=tuple(sorted({float(r.tokens) for r in study.checkpoints if r.tokens is not None})),
         unit=study.unit,
         headline=_headline(findings, len(study.seeds)),
         scope=_scope(study),
@@ -133,10 +133,10 @@ def _tuning(study: Study, trends: Sequence[SweepTrend], reused: Sequence[Reuse])
 def _scope(study: Study) -> str:
     n = len(study.seeds)
     runs = f"{n} pre-training run{'' if n == 1 else 's'}"
-    tokens = sorted({r.tokens for r in study.readings if r.tokens is not None})
+    tokens = sorted({r.tokens for r in study.checkpoints if r.tokens is not None})
     if not tokens:
         return runs
-    ratios = sorted({r.tokens_per_parameter for r in study.readings if r.tokens_per_parameter is not None})
+    ratios = sorted({r.tokens_per_parameter for r in study.checkpoints if r.tokens_per_parameter is not None})
     each = f" ({ratios[0]:,.0f} to {ratios[-1]:,.0f} per parameter)" if ratios else ""
     span = f"{format_tokens(tokens[0])} to {format_tokens(tokens[-1])} tokens{each}"
     return f"{runs}; {len(tokens)} budgets, {span}"

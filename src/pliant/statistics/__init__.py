@@ -27,7 +27,7 @@ from pliant.statistics.price import (
 )
 from pliant.statistics.rank import RankCorrelation, spearman
 from pliant.statistics.rate_choice import Losses, middle_budget
-from pliant.statistics.reading import Reading, reading, readings
+from pliant.statistics.reading import Reading, reading, reading_fields, readings
 from pliant.statistics.sensitivity import Copy, paired_draws, sensitivity
 from pliant.statistics.series import Series, SeriesKey, base_of, gather
 from pliant.statistics.steps import Step, Steps, steps
@@ -93,6 +93,7 @@ __all__ = [
     "price",
     "rate_trend",
     "reading",
+    "reading_fields",
     "readings",
     "sensitivity",
     "shift",

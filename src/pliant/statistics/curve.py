@@ -48,7 +48,7 @@ class Curve:
         Raises:
             ValueError: nothing was measured at `budget`.
         """
-        seeds = [seed for seed in self.seeds if (seed, budget) in self.draws]
+        seeds = sorted(seed for seed, there in self.draws if there == budget)
         if not seeds:
             raise ValueError(f"nothing was measured at {budget:g} tokens; budgets are {_listed(self.budgets)}")
         if len(seeds) == 1:
@@ -65,7 +65,10 @@ class Curve:
 
     def mean(self) -> dict[float, float]:
         """Budget -> mean over seeds of the mean over draws."""
-        return {budget: self.at(budget).value for budget in self.budgets}
+        found: dict[float, list[float]] = {}
+        for seed, budget in sorted(self.draws):
+            found.setdefault(budget, []).append(self.value(seed, budget))
+        return {budget: math.fsum(found[budget]) / len(found[budget]) for budget in sorted(found)}
 
     def _keep(self, seeds: set[int]) -> "Curve":
         return Curve(

@@ -1,7 +1,8 @@
 """Rows of a study's table as typed readings, gathered into series over budgets."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from pliant.records.rows import Found, Row, Rows
@@ -89,15 +90,22 @@ def readings(rows: Iterable[Mapping[str, Any]]) -> tuple[Reading, ...]:
     return tuple(reading(row) for row in rows)
 
 
+def reading_fields(*names: str) -> Callable[[Reading], tuple[Any, ...]]:
+    """What takes those fields out of a reading, quickly."""
+    return itemgetter(*map(_PLACES.__getitem__, names))
+
+
 def _of_records(records: Iterable[Found]) -> Iterator[Reading]:
     """The same of many rows at once: what rows share is looked up once."""
-    shared: dict[tuple[int, ...], list[Any]] = {}
+    parts: dict[int, list[tuple[int, Any]]] = {}
     columns: dict[tuple[str, ...], list[tuple[int, int]]] = {}
     for record in records:
-        parts = tuple(map(id, record.shared))
-        if parts not in shared:
-            shared[parts] = _filled(list(_DEFAULTS), _joined(record.shared))
-        common = shared[parts].copy()
+        common = list(_DEFAULTS)
+        for part in record.shared:
+            if id(part) not in parts:
+                parts[id(part)] = list(_fields(part))
+            for place, one in parts[id(part)]:
+                common[place] = one
         for place, one in zip(_OWN, record.own().values(), strict=True):
             common[place] = one
         if record.names not in columns:
@@ -113,16 +121,8 @@ _OWN = tuple(map(Reading._fields.index, ("cell", "record", "weights", "status"))
 """The places of what `Found.own` names, in its order."""
 
 
-def _joined(parts: Iterable[Row]) -> Row:
-    together: dict[str, Any] = {}
-    for part in parts:
-        together.update(part)
-    return together
-
-
-def _filled(fields: list[Any], row: Row) -> list[Any]:
-    """`fields` with what `row` knows of them."""
+def _fields(row: Row) -> Iterator[tuple[int, Any]]:
+    """The places of what `row` knows of a reading, and its values there."""
     for name, value in row.items():
         if (place := _PLACES.get(name)) is not None:
-            fields[place] = value if value is not None else _DEFAULTS[place]
-    return fields
+            yield place, value if value is not None else _DEFAULTS[place]

@@ -1,16 +1,15 @@
 """One quantity under one modification over the budgets of one trajectory, with the readings behind it."""
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
 
 from pliant.statistics.curve import Curve, Draws
 from pliant.statistics.levels import group_sums, pseudo_values, without_each
-from pliant.statistics.reading import Reading
+from pliant.statistics.reading import Reading, reading_fields
 from pliant.statistics.rotation import centred, levelled
 from pliant.statistics.sensitivity import Copy, paired_draws, require_same_tokens, sensitivity
 from pliant.statistics.shared_noise import borrowed
@@ -129,16 +128,12 @@ def base_of(key: SeriesKey, series: Mapping[SeriesKey, Series]) -> Series | None
     return next((s for k, s in bases if replace(k, label="", strength=0.0) == wanted), None)
 
 
-def _fields(*names: str) -> Callable[[Reading], tuple[Any, ...]]:
-    return itemgetter(*map(Reading._fields.index, names))
-
-
-_KEY = _fields(
+_KEY = reading_fields(
     *("study", "trajectory", "line", "annealed", "modification", "label", "strength"),
     *("evaluation", "metric", "split", "task", "tensor"),
 )
 """What the key of a reading's series is made of."""
-_PLACE = _fields("study", "trajectory", "checkpoint", "tokens")
+_PLACE = reading_fields("study", "trajectory", "checkpoint", "tokens")
 
 
 def _key(row: Reading) -> SeriesKey:
