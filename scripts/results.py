@@ -10,7 +10,6 @@
 import argparse
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from pliant.statistics import (
     sweeps,
 )
 from pliant.studies.recipes.registry import RECIPES
+from pliant.studies.signs.judged import Measured
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results"
 KEPT = ("pretraining-loss", "task-loss", "displacement", "adaptation")
@@ -76,10 +76,10 @@ def _row(row: Row) -> Row:
 def claims(recipe: str) -> Iterator[str]:
     """Each registered claim of a recipe against the measurements."""
     claimed = RECIPES[recipe]
-    found = load(claimed.study().study)
+    measured = Measured(load(claimed.study().study))
     yield "| registered before the runs | | observed | behind it |\n|---|---|---|---|"
     for claim in claimed.claims:
-        agrees, observed, evidence = claim.judge(found)
+        agrees, observed, evidence = claim.judge(measured)
         yield f"| {claim.text} | **{agrees}** | {observed} | {evidence} |"
 
 
@@ -163,7 +163,7 @@ def repetition() -> Iterator[str]:
         "| weight decay 0, seeds | quantity | decayed: 2.62M − 655K | undecayed: 2.62M − 655K | decayed − undecayed at "
         "2.62M |\n|---|---|---|---|---|"
     )
-    joined = [replace(r, study="both") for r in (*first, *second)]
+    joined = [r._replace(study="both") for r in (*first, *second)]
     for seeds, found in (("401-406", first), ("407-412", second), ("401-412", joined)):
         for name in ("skip, tuned rate: task loss", "skip, tuned rate: pre-training loss"):
             curves = _quantities(found, "skip")[name]

@@ -22,7 +22,7 @@ TURNS = 100_000_000
 def measure(scale: Scale, tell: Tell) -> Row:
     """Seconds of `pliant run --workers 1` over those of `--workers 2`, the start of the workers and the report in."""
     smoke = scale == "smoke"
-    rounds, size = (1, 0.01) if smoke else (3, 1.0)
+    rounds, size = (1, 0.01) if smoke else (6, 1.0)
     spec = english_study(scale=size)
     if smoke:
         spec = spec.model_copy(update={"modifications": spec.modifications[:1]})
