@@ -5,6 +5,7 @@ tells what changed; `pliant fsck` reads every record. It is derived from the rec
 """
 
 import contextlib
+import hashlib
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,6 +26,8 @@ FEWEST = 2_000
 """Records to be read that make it worth keeping them: about half a second."""
 SETTLED_NS = 2_000_000_000
 """A file changed as lately as that before it was read may change again and keep its time of change."""
+DIGEST_BYTES = 32
+"""Of the SHA-256 of what stands before it, which ends the file: a bit that the disk lost is no measurement."""
 AT_ONCE = 1 << 13
 """Records in memory in Arrow's form at once."""
 Stamp = tuple[int, int]
@@ -91,7 +94,9 @@ def _opened(content: bytes) -> Kept:
     """
     import pyarrow
 
-    streams = pyarrow.BufferReader(content)
+    streams = pyarrow.BufferReader(memoryview(content)[:-DIGEST_BYTES])
+    if hashlib.sha256(memoryview(content)[:-DIGEST_BYTES]).digest() != content[-DIGEST_BYTES:]:
+        raise ValueError("not what was written")
     with pyarrow.ipc.open_stream(streams) as stream:
         if (stream.schema.metadata or {}).get(b"form") != FORM:
             raise ValueError("another form")
@@ -108,6 +113,9 @@ def _opened(content: bytes) -> Kept:
     numbers = {
         name: memoryview(records.column(name).to_numpy()) for name in ("cell", "changed", "size", "names", "end")
     }
+    ends = [0, *numbers["end"]]
+    if not {*numbers["names"]} <= {0, 1} or sorted(ends) != ends or ends[-1] != len(rows):
+        raise ValueError("records without their rows")
     cells: dict[str, tuple[int, int]] = {}
     for at, word in enumerate(numbers["cell"]):
         cell = str(words[word])
@@ -155,6 +163,8 @@ def keep(folder: Path, found: Sequence[tuple[Found, Stamp | None]], since_ns: in
     temporary = folder / part_name(".arrow")
     try:
         _write(temporary, settled)
+        with open(temporary, "rb+") as file:
+            file.write(hashlib.file_digest(file, "sha256").digest())
         os.replace(temporary, folder / KEPT)
     except OSError:
         with contextlib.suppress(OSError):

@@ -102,7 +102,6 @@ class _Reader:
 
     def __init__(self, store: Store, study: Row, kept: Kept | None) -> None:
         self.store, self.study, self.kept = store, study, kept
-        self.shared: dict[tuple[int, ...], tuple[Row, ...]] = {}
         self.counts: dict[tuple[int, ...], tuple[int, ...]] = {}
         self.names: dict[tuple[str, ...], tuple[str, ...]] = {}
         self.found: list[Found] = []
@@ -159,10 +158,10 @@ class _Reader:
         names: tuple[str, ...],
         values: tuple[tuple[Any, ...], ...],
     ) -> Found:
-        parts = (*parts_of(cell.labels), cell.evaluations[evaluation])
-        shared = self.shared.setdefault(tuple(map(id, parts)), (self.study, *parts))  # the plan's cells hold these
         return Found(
-            shared=shared,
+            study=self.study,
+            labels=parts_of(cell.labels),
+            asked=cell.evaluations[evaluation],
             cell=cell.cell,
             evaluation=evaluation,
             weights=weights,

@@ -12,18 +12,25 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """One record: the parts of what all its rows share, later ones before earlier, and the values of each row by name.
+    """One record: what its study, its cell and its evaluation are called by, and the values of each row by name.
 
-    Parts and names are common to many records, and kept once.
+    Labels and names are common to many records, and held once.
     """
 
-    shared: tuple[Row, ...]
+    study: Row
+    labels: tuple[Row, ...]
+    asked: Row
     cell: str
     evaluation: str
     weights: str
     status: str
     names: tuple[str, ...]
     values: tuple[tuple[Any, ...], ...]
+
+    @property
+    def shared(self) -> tuple[Row, ...]:
+        """The parts of what all its rows share but what is its own, later ones before earlier."""
+        return (self.study, *self.labels, self.asked)
 
     def column(self, name: str) -> list[Any]:
         """The values of one of its `names`."""

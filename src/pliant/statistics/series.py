@@ -79,7 +79,8 @@ class Series:
         """
         for point, values in self.points.items():
             for other in base.points.get(point, ())[:1]:
-                require_same_tokens(_copies(values), _copies([other])[0])
+                if any(r.count != other.count for r in values):
+                    require_same_tokens(_copies(values), _copies([other])[0])
         return sensitivity(self.curve(), base.curve())
 
 
@@ -174,7 +175,9 @@ def _text(values: Iterable[Reading]) -> tuple[float, ...]:
     copies = [group_sums(_sums(r), r.count) for r in rows]
     if not copies or not all(copies):
         return ()
-    pooled = [(sum(s for s, _ in group), sum(c for _, c in group)) for group in zip(*copies, strict=True)]
+    pooled = copies[0]
+    if len(copies) > 1:
+        pooled = tuple((sum(s for s, _ in group), sum(c for _, c in group)) for group in zip(*copies, strict=True))
     whole = sum(s for s, _ in pooled) / sum(c for _, c in pooled)
     return pseudo_values(whole, without_each(pooled))
 
@@ -193,7 +196,7 @@ def _rotated_text(rows: Sequence[Reading]) -> tuple[float, ...]:
 def _draws(values: Sequence[Reading]) -> Draws:
     """draw -> loss; where each was measured on one part of the text, on the whole of it but for the draw's noise."""
     if not _rotated(values):
-        return paired_draws(_copies(values))
+        return paired_draws(_copies(values)) if len(values) > 1 else {_draw(r): _loss(r) for r in values}
     parts: dict[tuple[int, ...], list[Reading]] = {}
     for row in values:
         parts.setdefault(row.count, []).append(row)
