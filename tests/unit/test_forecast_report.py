@@ -3,7 +3,6 @@
 import json
 import math
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +71,7 @@ def test_refusals_say_what_is_there(rows):
     with pytest.raises(ValueError, match="7 token budgets or more, and 6"):
         forecasts([r for r in rows if r.tokens < BUDGETS[6]])
     with pytest.raises(ValueError, match="give `tokens` with each checkpoint"):
-        forecasts([replace(r, tokens=None) for r in rows])
+        forecasts([r._replace(tokens=None) for r in rows])
 
 
 def test_one_kind_of_noise_may_be_refused_and_the_others_made(rows):

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -49,8 +48,7 @@ def readings_of(grid: Grid, *, method: str | None = None, amount: float | None =
                 ("pretraining-loss", "test", pretraining),
             ):
                 found.append(
-                    replace(
-                        _READING,
+                    _READING._replace(
                         checkpoint=str(budget),
                         tokens=budget,
                         pretraining_seed=seed,

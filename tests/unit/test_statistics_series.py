@@ -36,7 +36,7 @@ def test_sensitivity_refuses_other_tokens(rows: tuple[Reading, ...]) -> None:
     noise = next(s for key, s in series.items() if key.modification == "noise")
     base = base_of(noise.key, series)
     assert base is not None
-    cut = {at: tuple(replace(r, count=(1, 2)) for r in found) for at, found in base.points.items()}
+    cut = {at: tuple(r._replace(count=(1, 2)) for r in found) for at, found in base.points.items()}
     with pytest.raises(ValueError, match="measure both with the same settings"):
         noise.sensitivity(replace(base, points=cut))
 
