@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -161,9 +162,11 @@ def test_fine_tuned_weights_are_those_of_one_process(make: str, tmp_path: Path) 
     out, settings = tmp_path / "gathered.pt", tuple(SETTINGS.values())
     work = Tuning(folder=folder, settings=settings, vocabulary=VOCABULARY, out=out)
     run_ranks(tune_and_gather, work, 2, lambda share, figures: None)
-    theirs = tuned(open_checkpoint(folder), transformers_logits, work)
+    # in bfloat16 what a batch's gradient is depends on how the batch is divided, so one process divides it as two do
+    divided = tuple(replace(one, micro_batch=one.batch // 2) if one.precision else one for one in settings)
+    theirs = tuned(open_checkpoint(folder), transformers_logits, replace(work, settings=divided))
     for name, (losses, tensors), (variant, expected) in zip(SETTINGS, torch.load(out), theirs, strict=True):
-        close = 2e-3 if name == "bfloat16" else CLOSE
+        close = 1e-4 if name == "bfloat16" else CLOSE
         assert losses == pytest.approx(variant.losses, rel=close), name
         assert variant.diverged == (name == "diverged")
         if not variant.diverged:
