@@ -21,7 +21,13 @@
 
   // Figures ----------------------------------------------------------------------------------------------------
   const tick = (figure, x) => (figure.ticks.find(([at]) => at === x) || [x, String(x)])[1];
-  const shownTicks = (ticks) => ticks.filter((_, i) => (ticks.length - 1 - i) % Math.ceil(ticks.length / 9) === 0);
+  // As many as have room, from the last: a ninth of the axis or more apart.
+  function shownTicks(figure) {
+    const place = ([x]) => (figure.x_log ? Math.log(x) : x), all = figure.ticks, shown = [];
+    const apart = all.length > 1 ? (place(all.at(-1)) - place(all[0])) / 9 : 0;
+    for (const tick of [...all].reverse()) if (!shown.length || place(shown[0]) - place(tick) >= apart) shown.unshift(tick);
+    return shown;
+  }
 
   function curves(figure) {
     const traces = [];
@@ -46,7 +52,7 @@
         line: { color: c, width: mean ? (trace.dash === "dot" ? 1.6 : 2.2) : 1, dash: trace.hue === -1 ? "dash" : trace.dash },
         marker: { color: trace.dash === "dash" || trace.dash === "dot" ? css("--paper") : c, size: mean ? 6 : 4, line: { color: c, width: mean ? 1.5 : 1 } } });
     }
-    const layout = baseLayout(), ticks = shownTicks(figure.ticks);
+    const layout = baseLayout(), ticks = shownTicks(figure);
     Object.assign(layout.xaxis, { type: figure.x_log ? "log" : "linear", tickvals: ticks.map((t) => t[0]), ticktext: ticks.map((t) => escapeText(t[1])) });
     if (!ticks.length) Object.assign(layout.xaxis, logAxis(figure.traces.flatMap((t) => t.points.map((p) => p.x))));
     layout.xaxis.title.text = escapeText(figure.x_name) || (figure.x_log ? "pre-training tokens" : "checkpoint");
